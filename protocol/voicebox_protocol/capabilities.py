@@ -1,0 +1,57 @@
+"""What an engine can do, as it says itself in Hello: the daemon refuses what is not in here rather than dropping it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Voice(msgspec.Struct, kw_only=True):
+    """One voice. `languages` are BCP 47 tags; `scripts` ISO 15924 codes of the letters it reads; `kind` preset, cloned or designed."""
+
+    id: _Name
+    name: str = ""
+    languages: list[str] = []
+    scripts: list[str] = []
+    gender: str | None = None
+    kind: str = "preset"
+    default: bool = False
+
+
+class Capabilities(msgspec.Struct, kw_only=True):
+    """The capability document. Ranges are [lowest, highest]; null where the engine has no such control."""
+
+    engine: _Name
+    version: str
+    kinds: list[str] = msgspec.field(default_factory=lambda: ["tts"])
+    voices: list[Voice] = []
+    sample_rate: int = 24000
+    max_chars: Annotated[int, msgspec.Meta(ge=20, le=100_000)] = 400
+    streaming: bool = False
+    deterministic: bool = False
+    fingerprint: str = ""
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    speed: tuple[float, float] | None = None
+    pitch: tuple[float, float] | None = None
+    volume: tuple[float, float] | None = None
+    instruct: bool = False
+    cloning: bool = False
+    models: list[str] = []
+    devices: list[str] = msgspec.field(default_factory=lambda: ["cpu"])
+    memory_bytes: int | None = None
+    vram_bytes: int | None = None
+    metered: bool = False
+    options: dict[str, Any] = {}
+
+    def default_voice(self) -> Voice | None:
+        """The voice that speaks when none is named."""
+        return next((voice for voice in self.voices if voice.default), self.voices[0] if self.voices else None)
+
+
+def speaks(tags: list[str], wanted: str) -> bool:
+    """Whether one of the BCP 47 `tags` serves `wanted`: equal, or one is the other's language without a region."""
+    want = wanted.lower().replace("_", "-")
+    return any((tag := own.lower()) == want or tag.startswith(want + "-") or want.startswith(tag + "-") for own in tags)

@@ -1,0 +1,304 @@
+"""Written by build/write_protocol.py from the table in wire.py; do not edit."""
+
+from typing import Any
+
+import msgspec
+
+class Message(msgspec.Struct, tag_field="kind", omit_defaults=True, kw_only=True):
+    pass
+
+class Malformed(ValueError): ...
+
+class Unsupported(Malformed):
+    query: int | None
+    req: str | None
+    def __init__(self, kind: str, query: int | None, req: str | None) -> None: ...
+
+class Decoder:
+    def __init__(self, way: str) -> None: ...
+    def header(self, data: bytes | memoryview) -> Message: ...
+    def message(self, magic: bytes | memoryview, header: bytes | memoryview) -> Message: ...
+
+def encode(message: Message) -> bytes: ...
+
+STRUCTS: dict[str, type[Message]]
+
+class Hello(Message, tag="Hello", kw_only=True):
+    proto_min: int
+    proto_max: int
+    agent: str
+    features: list[str] | None = None
+    token: str | None = None
+    provider: str | None = None
+    epoch: int | None = None
+    pid: int | None = None
+    capabilities: dict[str, Any] | None = None
+
+class Welcome(Message, tag="Welcome", kw_only=True):
+    proto: int
+    boot: str
+    session: str
+    token: str | None = None
+    version: str
+    pid: int
+    mode: str | None = None
+    features: list[str] | None = None
+    limits: dict[str, Any] | None = None
+
+class Error(Message, tag="Error", kw_only=True):
+    code: str
+    message: str
+    query: int | None = None
+    req: str | None = None
+
+class Bye(Message, tag="Bye", kw_only=True):
+    reason: str | None = None
+
+class Say(Message, tag="Say", kw_only=True):
+    boot: str
+    req: str
+    voice: str | None = None
+    language: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    instruct: str | None = None
+    speed: float | None = None
+    pitch: float | None = None
+    volume: float | None = None
+    seed: int | None = None
+    sample_rate: int | None = None
+    priority: str | None = None
+    deadline_ms: int | None = None
+    on_failure: str | None = None
+    any_voice: bool | None = None
+    sink: str | None = None
+    options: dict[str, Any] | None = None
+    more: bool | None = None
+
+class Text(Message, tag="Text", kw_only=True):
+    boot: str
+    req: str
+    last: bool | None = None
+
+class Credit(Message, tag="Credit", kw_only=True):
+    boot: str
+    req: str
+    first: int
+    last: int
+
+class Cancel(Message, tag="Cancel", kw_only=True):
+    boot: str
+    req: str
+    epoch: int | None = None
+    attempt: int | None = None
+    segment: int | None = None
+
+class EndAck(Message, tag="EndAck", kw_only=True):
+    boot: str
+    req: str
+
+class Accepted(Message, tag="Accepted", kw_only=True):
+    boot: str
+    req: str
+    seed: int
+    sample_rate: int
+    provider: str
+    voice: str
+    language: str | None = None
+
+class TextCredit(Message, tag="TextCredit", kw_only=True):
+    boot: str
+    req: str
+    upto: int
+
+class Chunk(Message, tag="Chunk", kw_only=True):
+    boot: str | None = None
+    epoch: int | None = None
+    req: str
+    attempt: int
+    segment: int
+    seq: int
+    descriptors: list[tuple[int, int, int, int]]
+    char_start: int | None = None
+    char_end: int | None = None
+    marks: list[dict[str, Any]] | None = None
+
+class Reset(Message, tag="Reset", kw_only=True):
+    boot: str
+    req: str
+    segment: int
+    frames: int
+    reason: str
+
+class Notice(Message, tag="Notice", kw_only=True):
+    boot: str
+    req: str
+    code: str
+    message: str
+
+class Done(Message, tag="Done", kw_only=True):
+    boot: str
+    req: str
+    provider: str | None = None
+    voice: str | None = None
+    sample_rate: int | None = None
+    frames: int
+    segments: int
+    delivered_chars: int
+    seed: int | None = None
+    resumed: str | None = None
+    attempts: list[dict[str, Any]]
+    first_audio_ms: float | None = None
+    total_ms: float
+    heard_chars: int | None = None
+    heard_s: float | None = None
+
+class Failed(Message, tag="Failed", kw_only=True):
+    boot: str
+    req: str
+    provider: str | None = None
+    voice: str | None = None
+    sample_rate: int | None = None
+    frames: int
+    segments: int
+    delivered_chars: int
+    seed: int | None = None
+    resumed: str | None = None
+    attempts: list[dict[str, Any]]
+    first_audio_ms: float | None = None
+    total_ms: float
+    heard_chars: int | None = None
+    heard_s: float | None = None
+    code: str
+    message: str
+
+class Cancelled(Message, tag="Cancelled", kw_only=True):
+    boot: str
+    req: str
+    provider: str | None = None
+    voice: str | None = None
+    sample_rate: int | None = None
+    frames: int
+    segments: int
+    delivered_chars: int
+    seed: int | None = None
+    resumed: str | None = None
+    attempts: list[dict[str, Any]]
+    first_audio_ms: float | None = None
+    total_ms: float
+    heard_chars: int | None = None
+    heard_s: float | None = None
+
+class Status(Message, tag="Status", kw_only=True):
+    query: int
+
+class StatusReply(Message, tag="StatusReply", kw_only=True):
+    query: int
+    status: dict[str, Any]
+
+class Voices(Message, tag="Voices", kw_only=True):
+    query: int
+    provider: str | None = None
+    language: str | None = None
+
+class VoicesReply(Message, tag="VoicesReply", kw_only=True):
+    query: int
+    voices: list[dict[str, Any]]
+
+class Providers(Message, tag="Providers", kw_only=True):
+    query: int
+
+class ProvidersReply(Message, tag="ProvidersReply", kw_only=True):
+    query: int
+    providers: list[dict[str, Any]]
+
+class Stop(Message, tag="Stop", kw_only=True):
+    query: int
+    req: str | None = None
+    all: bool | None = None
+
+class Stopped(Message, tag="Stopped", kw_only=True):
+    query: int
+    reqs: list[str]
+    count: int
+
+class Shutdown(Message, tag="Shutdown", kw_only=True):
+    query: int
+    if_idle: bool | None = None
+
+class ShuttingDown(Message, tag="ShuttingDown", kw_only=True):
+    query: int
+
+class Loading(Message, tag="Loading", kw_only=True):
+    epoch: int
+    extend_ms: int
+    note: str | None = None
+
+class Ready(Message, tag="Ready", kw_only=True):
+    epoch: int
+    load_ms: float
+    device: str | None = None
+    vram_bytes: int | None = None
+
+class Fault(Message, tag="Fault", kw_only=True):
+    epoch: int
+    code: str
+    message: str
+    permanent: bool | None = None
+
+class Beat(Message, tag="Beat", kw_only=True):
+    epoch: int
+    steps: int
+    vram_bytes: int | None = None
+
+class Synthesize(Message, tag="Synthesize", kw_only=True):
+    boot: str
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+    voice: str | None = None
+    language: str | None = None
+    model: str | None = None
+    instruct: str | None = None
+    speed: float | None = None
+    pitch: float | None = None
+    volume: float | None = None
+    seed: int
+    sample_rate: int
+    options: dict[str, Any] | None = None
+    from_frame: int | None = None
+    deadline_ms: int | None = None
+
+class Resumed(Message, tag="Resumed", kw_only=True):
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+    frames: int
+    crc32: int
+
+class SegmentDone(Message, tag="SegmentDone", kw_only=True):
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+    frames: int
+
+class SegmentFailed(Message, tag="SegmentFailed", kw_only=True):
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+    code: str
+    message: str
+
+class SegmentCancelled(Message, tag="SegmentCancelled", kw_only=True):
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+
+class Exit(Message, tag="Exit", kw_only=True):
+    boot: str
+    reason: str | None = None

@@ -1,0 +1,427 @@
+"""The wire as one table: every kind of message, who sends it, and each field with its type, meaning and first version.
+
+Plain Python on purpose: the thin client reads it without loading a codec. `voicebox_protocol.schema` builds typed
+Structs from it, and `docs/protocol.md` prints it; a test holds the three together.
+
+A message is a list of ZeroMQ frames: `MAGIC`, a MessagePack map (the header, at most `MAX_HEADER` bytes, with the kind
+under the key ``kind``), then at most one payload frame whose meaning the kind fixes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAGIC = b"VB1"
+PROTO_MIN = 1
+PROTO_MAX = 1
+
+MAX_HEADER = 64 * 1024
+MAX_TEXT = 1024 * 1024
+MAX_FRAME = 8 * 1024 * 1024
+MAX_DESCRIPTORS = 256
+TEXT_WINDOW = 64 * 1024
+
+PRIORITIES = ("important", "message", "text", "notification", "progress")
+ON_FAILURE = ("segment", "next", "fail")
+SINKS = ("stream", "speaker")
+RESUMED = ("exact", "segment", "next")
+
+# Types of fields. Text is bounded in characters, lists in items; numbers by their width.
+TYPES = {
+    "bool": "true or false",
+    "u16": "unsigned integer below 2^16",
+    "u32": "unsigned integer below 2^32",
+    "u64": "unsigned integer below 2^64",
+    "real": "float64, neither NaN nor infinite",
+    "id": "string of at most 64 characters",
+    "name": "string of at most 128 characters",
+    "note": "string of at most 4096 characters",
+    "names": "list of at most 64 strings of at most 128 characters",
+    "map": "map with string keys",
+    "maps": "list of at most 1024 maps with string keys",
+    "descriptors": "list of 1 to 256 lists [arena u32, offset u64, frames u32, crc32 u32]",
+}
+
+
+class Field(NamedTuple):
+    """One field of a header. `type` is a key of `TYPES`; `required` fields have no default, others are null."""
+
+    name: str
+    type: str
+    meaning: str
+    required: bool = False
+    since: int = 1
+
+
+class Kind(NamedTuple):
+    """One kind of message: `ways` names who may send it to whom, `payload` what its payload frame holds, if any."""
+
+    name: str
+    ways: tuple[str, ...]
+    meaning: str
+    fields: tuple[Field, ...]
+    payload: str = ""
+    since: int = 1
+
+
+CLIENT_TO_DAEMON = "client → daemon"
+DAEMON_TO_CLIENT = "daemon → client"
+PROVIDER_TO_DAEMON = "provider → daemon"
+DAEMON_TO_PROVIDER = "daemon → provider"
+
+_TO_DAEMON = (CLIENT_TO_DAEMON, PROVIDER_TO_DAEMON)
+_FROM_DAEMON = (DAEMON_TO_CLIENT, DAEMON_TO_PROVIDER)
+_C2D, _D2C = (CLIENT_TO_DAEMON,), (DAEMON_TO_CLIENT,)
+_P2D, _D2P = (PROVIDER_TO_DAEMON,), (DAEMON_TO_PROVIDER,)
+
+_BOOT = Field("boot", "id", "the daemon's boot id, as Welcome gave it; a message with another one is stale", True)
+_REQ = Field("req", "id", "the request, named by its client with a random id", True)
+_EPOCH = Field("epoch", "u32", "the provider's incarnation, as it was told at its start; another one is stale", True)
+_ATTEMPT = Field("attempt", "u32", "counts the dispatches of a request; another than the current one is stale", True)
+_SEGMENT = Field("segment", "u32", "index of the segment in the request's text, from 0", True)
+_QUERY = Field("query", "u32", "number chosen by the client; the answer repeats it", True)
+
+_VOICE_FIELDS = (
+    Field("voice", "name", "voice id, or provider/voice"),
+    Field("language", "name", "BCP 47 tag, as en or en-US"),
+)
+_STYLE_FIELDS = (
+    Field("model", "name", "the engine's model, where it has several"),
+    Field("instruct", "note", "how to speak, in words, for engines that understand it"),
+    Field("speed", "real", "1 is the voice's own pace, 2 twice as fast"),
+    Field("pitch", "real", "1 is the voice's own pitch, 2 an octave up"),
+    Field("volume", "real", "1 leaves the samples as they are"),
+)
+_TERMINAL_FIELDS = (
+    _BOOT,
+    _REQ,
+    Field("provider", "id", "who spoke the last segment"),
+    Field("voice", "name", "the voice that spoke it"),
+    Field("sample_rate", "u32", "Hz"),
+    Field("frames", "u64", "PCM frames that stand in the client's timeline at the end", True),
+    Field("segments", "u32", "segments that stand complete in it", True),
+    Field("delivered_chars", "u64", "characters of the text that those segments cover", True),
+    Field("seed", "u64", "the request's seed"),
+    Field("resumed", "id", "weakest thing that happened after a failure: exact, segment, next; null if nothing broke"),
+    Field("attempts", "maps", "{provider, epoch, outcome, reason} for each run of one incarnation", True),
+    Field("first_audio_ms", "real", "from the request's arrival to its first chunk's departure"),
+    Field("total_ms", "real", "from the request's arrival to this message", True),
+    Field("heard_chars", "u64", "characters heard at the loudspeaker; null for sink stream"),
+    Field("heard_s", "real", "seconds heard at the loudspeaker; null for sink stream"),
+)
+_ERROR_FIELDS = (
+    Field("code", "id", "one of the error codes below", True),
+    Field("message", "note", "what happened, in words, and what to do", True),
+)
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        "Hello",
+        _TO_DAEMON,
+        "Opens the conversation; nothing else is read before it.",
+        (
+            Field("proto_min", "u16", "oldest protocol version the sender speaks", True),
+            Field("proto_max", "u16", "newest protocol version the sender speaks", True),
+            Field("agent", "name", "program and version, as voicebox_client/0.1.0", True),
+            Field("features", "names", "optional abilities"),
+            Field("token", "id", "the secret that the endpoint file or the start line gave, where it gave one"),
+            Field("provider", "id", "providers only: its id, as it was told at its start"),
+            Field("epoch", "u32", "providers only: its incarnation, as it was told at its start"),
+            Field("pid", "u32", "the sender's process id"),
+            Field("capabilities", "map", "providers only: what the engine can do"),
+        ),
+    ),
+    Kind(
+        "Welcome",
+        _FROM_DAEMON,
+        "Answers Hello: the version both will speak, and who the daemon is.",
+        (
+            Field("proto", "u16", "the newest version that both speak", True),
+            _BOOT,
+            Field("session", "id", "the sender's session", True),
+            Field("token", "id", "clients only: the word to say on session.sock"),
+            Field("version", "name", "the daemon's version", True),
+            Field("pid", "u32", "the daemon's process id", True),
+            Field("mode", "id", "how the daemon was started: auto, start or run"),
+            Field("features", "names", "optional abilities"),
+            Field("limits", "map", "max_text, text_window (bytes)"),
+        ),
+    ),
+    Kind(
+        "Error",
+        (*_FROM_DAEMON, PROVIDER_TO_DAEMON),
+        "Something was wrong with a message, or a query failed. Requests end with Failed instead.",
+        (
+            *_ERROR_FIELDS,
+            Field("query", "u32", "the query that failed, if it was one"),
+            Field("req", "id", "the request that the message named, if any"),
+        ),
+    ),
+    Kind("Bye", (*_TO_DAEMON, *_FROM_DAEMON), "The sender leaves in order.", (Field("reason", "note", "why"),)),
+    # --- speaking, between client and daemon
+    Kind(
+        "Say",
+        _C2D,
+        "Asks for speech. Ends in exactly one of Done, Failed, Cancelled.",
+        (
+            _BOOT,
+            _REQ,
+            *_VOICE_FIELDS,
+            Field("provider", "id", "speak with this provider and no other"),
+            *_STYLE_FIELDS,
+            Field("seed", "u64", "equal seeds give equal samples; drawn by the daemon if null"),
+            Field("sample_rate", "u32", "Hz; the provider's own if null"),
+            Field("priority", "id", "important, message (default), text, notification or progress"),
+            Field("deadline_ms", "u64", "milliseconds from arrival to the end of the request"),
+            Field("on_failure", "id", "what follows a failure that cannot be mended exactly: segment, next or fail"),
+            Field("any_voice", "bool", "another voice may speak when the asked one cannot"),
+            Field("sink", "id", "stream (default): chunks to this client; speaker: the loudspeaker"),
+            Field("options", "map", "engine options, validated against its capability document"),
+            Field("more", "bool", "text follows in Text messages"),
+        ),
+        payload="text, UTF-8, at most 1 MiB; may be empty if `more`",
+    ),
+    Kind(
+        "Text",
+        _C2D,
+        "More text of a request that said `more`; within the window that TextCredit opened.",
+        (_BOOT, _REQ, Field("last", "bool", "the text ends here")),
+        payload="text, UTF-8, whole characters",
+    ),
+    Kind(
+        "Credit",
+        _C2D,
+        "The client is done with these chunks; opens the window for more.",
+        (_BOOT, _REQ, Field("first", "u64", "first `seq`", True), Field("last", "u64", "last `seq`, inclusive", True)),
+    ),
+    Kind(
+        "Cancel",
+        (CLIENT_TO_DAEMON, DAEMON_TO_PROVIDER),
+        "Stop this request; may come at any time, any number of times.",
+        (
+            _BOOT,
+            _REQ,
+            Field("epoch", "u32", "to providers: the incarnation"),
+            Field("attempt", "u32", "to providers: the attempt to stop"),
+            Field("segment", "u32", "to providers: the segment to stop"),
+        ),
+    ),
+    Kind("EndAck", _C2D, "The terminal message has arrived; the daemon may forget the request.", (_BOOT, _REQ)),
+    Kind(
+        "Accepted",
+        _D2C,
+        "The request will be spoken, by whom and in what form. Fixed from here on.",
+        (
+            _BOOT,
+            _REQ,
+            Field("seed", "u64", "the request's seed", True),
+            Field("sample_rate", "u32", "Hz", True),
+            Field("provider", "id", "who will speak", True),
+            Field("voice", "name", "the voice", True),
+            Field("language", "name", "the language"),
+        ),
+    ),
+    Kind(
+        "TextCredit",
+        _D2C,
+        "The client may send text of this request up to this many bytes, counted from its beginning.",
+        (_BOOT, _REQ, Field("upto", "u64", "bytes", True)),
+    ),
+    Kind(
+        "Chunk",
+        (DAEMON_TO_CLIENT, PROVIDER_TO_DAEMON),
+        "Finished sound, in one or more pieces of at most 0.5 s each.",
+        (
+            Field("boot", "id", "to clients: the daemon's boot id"),
+            Field("epoch", "u32", "from providers: the incarnation"),
+            _REQ,
+            _ATTEMPT,
+            _SEGMENT,
+            Field(
+                "seq",
+                "u64",
+                "number of the first piece; counts pieces of the request (client) or attempt (provider)",
+                True,
+            ),
+            Field("descriptors", "descriptors", "arena 0: the piece lies in the payload at `offset` bytes", True),
+            Field("char_start", "u64", "to clients: first character of the segment in the request's text"),
+            Field("char_end", "u64", "to clients: one past its last character"),
+            Field("marks", "maps", "word times {frame, char_start, char_end}, where the engine knows them"),
+        ),
+        payload="samples, float32 little-endian mono, -1..1",
+    ),
+    Kind(
+        "Reset",
+        _D2C,
+        "The running segment begins again: the client's timeline goes back to `frames`.",
+        (
+            _BOOT,
+            _REQ,
+            _SEGMENT,
+            Field("frames", "u64", "frames that stand", True),
+            Field("reason", "note", "why", True),
+        ),
+    ),
+    Kind(
+        "Notice",
+        _D2C,
+        "Something worth telling on the way: STARTING, RESUMED, SKIPPED, WAITING.",
+        (_BOOT, _REQ, *_ERROR_FIELDS),
+    ),
+    Kind("Done", _D2C, "The request was spoken to its end.", _TERMINAL_FIELDS),
+    Kind("Failed", _D2C, "The request could not be spoken to its end.", (*_TERMINAL_FIELDS, *_ERROR_FIELDS)),
+    Kind("Cancelled", _D2C, "The request was stopped.", _TERMINAL_FIELDS),
+    # --- queries
+    Kind("Status", _C2D, "How are you?", (_QUERY,)),
+    Kind("StatusReply", _D2C, "Answers Status.", (_QUERY, Field("status", "map", "see Status below", True))),
+    Kind(
+        "Voices",
+        _C2D,
+        "Which voices are there?",
+        (_QUERY, Field("provider", "id", "only of this one"), Field("language", "name", "only those that speak it")),
+    ),
+    Kind(
+        "VoicesReply",
+        _D2C,
+        "Answers Voices.",
+        (_QUERY, Field("voices", "maps", "{id, provider, name, languages, scripts, gender, kind, default}", True)),
+    ),
+    Kind("Providers", _C2D, "Which providers are there, and what can they do?", (_QUERY,)),
+    Kind(
+        "ProvidersReply",
+        _D2C,
+        "Answers Providers.",
+        (_QUERY, Field("providers", "maps", "{id, engine, source, state, reason, capabilities}", True)),
+    ),
+    Kind(
+        "Stop",
+        _C2D,
+        "Cancel requests of any client: one, all, or those that are being played.",
+        (_QUERY, Field("req", "id", "this request"), Field("all", "bool", "every request")),
+    ),
+    Kind(
+        "Stopped",
+        _D2C,
+        "Answers Stop.",
+        (
+            _QUERY,
+            Field("reqs", "names", "the requests that were cancelled (the first 64)", True),
+            Field("count", "u32", "how many", True),
+        ),
+    ),
+    Kind(
+        "Shutdown",
+        _C2D,
+        "End the daemon.",
+        (_QUERY, Field("if_idle", "bool", "only if no request is active or queued")),
+    ),
+    Kind("ShuttingDown", _D2C, "Answers Shutdown.", (_QUERY,)),
+    # --- between provider and daemon
+    Kind(
+        "Loading",
+        _P2D,
+        "The engine is still loading and needs this much longer.",
+        (_EPOCH, Field("extend_ms", "u32", "milliseconds from now", True), Field("note", "note", "what it is doing")),
+    ),
+    Kind(
+        "Ready",
+        _P2D,
+        "The engine is loaded and warm.",
+        (
+            _EPOCH,
+            Field("load_ms", "real", "how long that took", True),
+            Field("device", "name", "where it runs"),
+            Field("vram_bytes", "u64", "memory used on an accelerator"),
+        ),
+    ),
+    Kind(
+        "Fault",
+        _P2D,
+        "The engine cannot be used.",
+        (_EPOCH, *_ERROR_FIELDS, Field("permanent", "bool", "a restart would not help")),
+    ),
+    Kind(
+        "Beat",
+        _P2D,
+        "Sent every second while there is work, by the I/O thread; `steps` counts the engine's progress.",
+        (
+            _EPOCH,
+            Field("steps", "u64", "grows whenever the engine got on", True),
+            Field("vram_bytes", "u64", "memory used on an accelerator"),
+        ),
+    ),
+    Kind(
+        "Synthesize",
+        _D2P,
+        "Speak one segment. Ends in exactly one of SegmentDone, SegmentFailed, SegmentCancelled.",
+        (
+            _BOOT,
+            _EPOCH,
+            _REQ,
+            _ATTEMPT,
+            _SEGMENT,
+            *_VOICE_FIELDS,
+            *_STYLE_FIELDS,
+            Field("seed", "u64", "the segment's own seed", True),
+            Field("sample_rate", "u32", "Hz of the samples to send", True),
+            Field("options", "map", "engine options"),
+            Field(
+                "from_frame", "u64", "frames that the client already has; answer Resumed, then send only what follows"
+            ),
+            Field("deadline_ms", "u64", "milliseconds left"),
+        ),
+        payload="the segment's text, UTF-8",
+    ),
+    Kind(
+        "Resumed",
+        _P2D,
+        "The first `frames` frames were made again; the daemon compares their CRC with what it handed out.",
+        (
+            _EPOCH,
+            _REQ,
+            _ATTEMPT,
+            _SEGMENT,
+            Field("frames", "u64", "frames", True),
+            Field("crc32", "u32", "CRC-32 of their samples", True),
+        ),
+    ),
+    Kind(
+        "SegmentDone",
+        _P2D,
+        "The segment is complete.",
+        (
+            _EPOCH,
+            _REQ,
+            _ATTEMPT,
+            _SEGMENT,
+            Field("frames", "u64", "frames of the whole segment, those before `from_frame` included", True),
+        ),
+    ),
+    Kind(
+        "SegmentFailed",
+        _P2D,
+        "The segment cannot be spoken; the provider lives on.",
+        (_EPOCH, _REQ, _ATTEMPT, _SEGMENT, *_ERROR_FIELDS),
+    ),
+    Kind("SegmentCancelled", _P2D, "The segment was stopped, as Cancel asked.", (_EPOCH, _REQ, _ATTEMPT, _SEGMENT)),
+    Kind(
+        "Exit",
+        _D2P,
+        "Unload and leave; answered by Bye and the end of the process.",
+        (_BOOT, Field("reason", "note", "why")),
+    ),
+)
+
+BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
+TERMINAL = ("Done", "Failed", "Cancelled")
+
+
+def kinds_of(way: str) -> tuple[Kind, ...]:
+    """The kinds that travel one way, in the table's order."""
+    return tuple(kind for kind in KINDS if way in kind.ways)
+
+
+def agree(proto_min: int, proto_max: int) -> int | None:
+    """The newest protocol version that a peer's range and ours share, or None."""
+    newest = min(proto_max, PROTO_MAX)
+    return newest if newest >= max(proto_min, PROTO_MIN) else None
