@@ -1,0 +1,228 @@
+"""The daemon as a whole: what there is, who knows whom, and in which order it all ends."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import msgspec
+import psutil
+import structlog
+import zmq
+
+from voicebox_protocol import __version__
+from voiceboxd import registry
+from voiceboxd.client_gateway import ClientGateway
+from voiceboxd.config import Config
+from voiceboxd.dispatcher import Dispatcher
+from voiceboxd.ledger import Ledger
+from voiceboxd.limits import most_clients
+from voiceboxd.link import Link
+from voiceboxd.process import Children
+from voiceboxd.provider_actor import Door, ProviderActor, status_of
+from voiceboxd.provider_gateway import ProviderGateway, stop_all
+from voiceboxd.session import Sessions
+from voiceboxd.session_server import SessionServer
+from voiceboxd.tally import Tally
+from voiceboxd.timers import Timers
+
+log = structlog.get_logger()
+
+_LAST_WORDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What was opened before the rest of the daemon was loaded."""
+
+    control: zmq.Socket[bytes]
+    providers: zmq.Socket[bytes]
+    session: socket.socket
+    provider_door: Door
+    name: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How this daemon was started. `mode` is auto, start or run."""
+
+    boot: str
+    mode: str
+    runtime_dir: Path
+    log_dir: Path
+    descriptors: int
+    started: float
+
+
+class App:
+    """Owns the task group, and with it everybody else."""
+
+    def __init__(self, setting: Setting, doors: Doors, config: Config) -> None:
+        self._setting = setting
+        self._doors = doors
+        self._config = config
+        self._tally = Tally()
+        self._timers = Timers()
+        self._sessions = Sessions()
+        self._children = Children(setting.runtime_dir / "children.json")
+        self._control = Link(doors.control)
+        self._provider_link = Link(doors.providers)
+        self._providers = ProviderGateway(self._provider_link, setting.boot, self._tally)
+        self._dispatcher = Dispatcher(
+            Ledger(setting.boot), self._providers, config=config, timers=self._timers, tally=self._tally
+        )
+        self._idle = self._timers.timer(lambda: self.shut_down("idle"))
+        self._ending = anyio.Event()
+        self._urgent = anyio.Event()
+        self._idle_event = anyio.Event()
+        self._dispatcher.on_idle = self._became_idle
+
+    async def run(self) -> None:
+        """Lives until it is told to end, and ends in order."""
+        survivors = self._children.reap_survivors()
+        log.info("started", version=__version__, pid=os.getpid(), mode=self._setting.mode, survivors=survivors)
+        async with anyio.create_task_group() as tasks:
+            self._wire_up(tasks)
+            tasks.start_soon(self._watch_signals)
+            await self._ending.wait()
+            await self._end()
+            tasks.cancel_scope.cancel()
+        log.info("ended")
+
+    def _wire_up(self, tasks: anyio.abc.TaskGroup) -> None:
+        for entry in registry.installed(self._config).values():
+            self._providers.actors[entry.id] = ProviderActor(
+                entry,
+                self._doors.provider_door,
+                listener=self._dispatcher,
+                children=self._children,
+                timers=self._timers,
+                tasks=tasks,
+                log_dir=self._setting.log_dir,
+            )
+        clients = self._clients(tasks)
+        self._dispatcher.speak_through(clients)
+        self._session_server = SessionServer(
+            self._doors.session, self._sessions, clients.closed, most_clients(self._setting.descriptors)
+        )
+        self._became_idle()
+        for task in (
+            self._timers.run,
+            self._control.watch,
+            self._provider_link.watch,
+            clients.serve,
+            self._session_server.serve,
+        ):
+            tasks.start_soon(task)
+        tasks.start_soon(self._providers.serve, self._dispatcher)
+
+    def _clients(self, tasks: anyio.abc.TaskGroup) -> ClientGateway:
+        return ClientGateway(
+            self._control,
+            self._dispatcher,
+            self._sessions,
+            boot=self._setting.boot,
+            mode=self._setting.mode,
+            token=self._doors.token,
+            tally=self._tally,
+            tasks=tasks,
+            status=self.status,
+            providers=self.providers,
+            shutdown=self.shut_down,
+        )
+
+    # --- ending
+
+    def shut_down(self, reason: str) -> None:
+        """End, in order; a second call: at once."""
+        if self._ending.is_set():
+            self._urgent.set()
+        else:
+            log.info("ending", reason=reason)
+            self._ending.set()
+
+    async def _watch_signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for received in signals:
+                self.shut_down(signal.Signals(received).name)
+
+    async def _end(self) -> None:
+        self._dispatcher.refuse_more()
+        await self._let_finish()
+        self._dispatcher.fail_all()
+        with anyio.move_on_after(_LAST_WORDS):
+            await self._dispatcher.acknowledged()
+        if self._urgent.is_set():
+            return
+        with anyio.move_on_after(2 * _LAST_WORDS + 5):
+            await stop_all(self._providers.actors, "the daemon is ending")
+
+    async def _let_finish(self) -> None:
+        """Give what is being spoken a moment to end by itself."""
+        if self._dispatcher.idle:
+            return
+        with anyio.move_on_after(self._config.daemon.shutdown_grace_s):
+            async with anyio.create_task_group() as waiting:
+
+                async def first(event: anyio.Event) -> None:
+                    await event.wait()
+                    waiting.cancel_scope.cancel()
+
+                waiting.start_soon(first, self._idle_event)
+                waiting.start_soon(first, self._urgent)
+
+    def _became_idle(self) -> None:
+        self._idle_event.set()
+        self._idle_event = anyio.Event()
+        minutes = self._config.daemon.idle_minutes if self._setting.mode == "auto" else math.inf
+        self._idle.set(anyio.current_time() + minutes * 60)
+
+    def close(self) -> None:
+        """Close the doors; the session door first, so that clients learn of it at once."""
+        self._doors.session.close()
+        self._control.close()
+        self._provider_link.close()
+
+    # --- what it says of itself
+
+    def status(self) -> dict[str, Any]:
+        """`status --json`, from the actors' snapshots."""
+        counts = self._dispatcher.ledger.counts()
+        return {
+            "daemon": {
+                "pid": os.getpid(),
+                "version": __version__,
+                "uptime_s": round(time.monotonic() - self._setting.started, 3),
+                "rss_bytes": psutil.Process().memory_info().rss,
+                "socket": self._doors.name,
+                "connections": self._sessions.attached,
+                "boot": self._setting.boot,
+                "mode": self._setting.mode,
+            },
+            "providers": [status_of(actor.statistics()) for actor in self._providers.actors.values()],
+            "requests": counts._asdict(),
+            "dropped": self._tally.snapshot(),
+        }
+
+    def providers(self) -> list[dict[str, Any]]:
+        """`provider list --json`."""
+        return [
+            {
+                "id": actor.id,
+                "engine": actor.entry.config.engine,
+                "source": actor.entry.source,
+                "state": str(actor.phase),
+                "reason": actor.reason,
+                "capabilities": msgspec.to_builtins(actor.capabilities) if actor.capabilities else None,
+            }
+            for actor in self._providers.actors.values()
+        ]

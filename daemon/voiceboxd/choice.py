@@ -1,0 +1,205 @@
+"""Who speaks a request: a pure function of what was asked and of what is installed. Nothing is swapped in silence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from voicebox_protocol import errors, schema, wire
+from voicebox_protocol.capabilities import Capabilities, Voice, speaks
+from voiceboxd.request import Assignment
+
+RATES = range(8_000, 192_001)
+VOLUMES = (0.0, 4.0)
+
+
+class Candidate(NamedTuple):
+    """An installed provider, as the choice sees it. `capabilities` is None until it has said Hello once; `trouble` says
+    why it cannot be used at present."""
+
+    id: str
+    capabilities: Capabilities | None
+    trouble: str | None = None
+
+
+class Undecided(NamedTuple):
+    """The choice needs to know what these providers can do."""
+
+    ask: tuple[str, ...]
+
+
+class Wish(NamedTuple):
+    """The user's defaults."""
+
+    voice: str | None = None
+    provider: str | None = None
+
+
+def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assignment | Undecided:
+    """The provider and voice for a request, `Undecided`, or the `VoiceboxError` that says why there is none."""
+    check_standard_fields(say)
+    named, voice = _split(say.voice, installed)
+    bound = say.provider or named
+    candidates = _bound(bound, installed) if bound else _in_order(installed, wish)
+    asked = voice or (wish.voice if not (bound or say.language) else None)
+    found = _search(asked, say.language, candidates, anyone=not (voice or bound))
+    if isinstance(found, errors.VoiceboxError) and asked and not voice:
+        found = _search(None, say.language, candidates, anyone=not bound)
+    if isinstance(found, errors.VoiceboxError) and say.any_voice:
+        found = _search(None, say.language, _in_order(installed, wish), anyone=True)
+    if isinstance(found, errors.VoiceboxError):
+        raise found
+    if isinstance(found, Undecided):
+        return found
+    return _assign(say, *found)
+
+
+def check_standard_fields(say: schema.Say) -> None:
+    """Raise `BadRequest` for a value that no engine could honour."""
+    for name, allowed in (("priority", wire.PRIORITIES), ("on_failure", wire.ON_FAILURE), ("sink", wire.SINKS)):
+        value = getattr(say, name)
+        if value is not None and value not in allowed:
+            raise errors.BadRequest(f"{name} is {value!r}; it takes {', '.join(allowed)}")
+    if say.sample_rate is not None and say.sample_rate not in RATES:
+        raise errors.BadRequest(f"sample_rate is {say.sample_rate}; it takes {RATES[0]} to {RATES[-1]} Hz")
+
+
+def _split(voice: str | None, installed: Sequence[Candidate]) -> tuple[str | None, str | None]:
+    provider, slash, name = (voice or "").partition("/")
+    if slash and any(candidate.id == provider for candidate in installed):
+        return provider, name
+    return None, voice
+
+
+def _bound(provider: str, installed: Sequence[Candidate]) -> list[Candidate]:
+    own = [candidate for candidate in installed if candidate.id == provider]
+    if not own:
+        names = [candidate.id for candidate in installed]
+        raise errors.NoSuchProvider(f"no provider is called {provider!r}{_nearest(provider, names)}")
+    return own
+
+
+def _in_order(installed: Sequence[Candidate], wish: Wish) -> list[Candidate]:
+    """Those that may be chosen by themselves: the user's first, then builtin, then by name; never one that costs money."""
+    free = [c for c in installed if c.capabilities is None or not c.capabilities.metered]
+    return sorted(free, key=lambda c: (c.id != wish.provider, c.id != "builtin", c.id))
+
+
+def _search(
+    voice: str | None, language: str | None, candidates: Sequence[Candidate], *, anyone: bool
+) -> tuple[Candidate, Voice] | Undecided | errors.VoiceboxError:
+    """The first candidate with a fitting voice; `anyone`: those in trouble are passed over."""
+    troubled: list[Candidate] = []
+    unknown: list[str] = []
+    for candidate in candidates:
+        if candidate.capabilities is None:
+            if candidate.trouble:
+                troubled.append(candidate)
+            elif voice is None and not unknown:
+                # The first in order decides alone, without the others being started for it.
+                return Undecided((candidate.id,))
+            else:
+                unknown.append(candidate.id)
+            continue
+        fitting = _fitting(candidate.capabilities, voice, language)
+        if fitting is not None and candidate.trouble is None:
+            return candidate, fitting
+        if fitting is not None:
+            troubled.append(candidate)
+            if not anyone:
+                break
+    if unknown:
+        return Undecided(tuple(unknown))
+    return _none_found(voice, language, candidates, troubled)
+
+
+def _fitting(capabilities: Capabilities, voice: str | None, language: str | None) -> Voice | None:
+    if "tts" not in capabilities.kinds:
+        return None
+    default = capabilities.default_voice()
+    ordered = [v for v in capabilities.voices if v is default] + [v for v in capabilities.voices if v is not default]
+    for own in ordered:
+        if (voice is None or own.id.lower() == voice.lower()) and (language is None or speaks(own.languages, language)):
+            return own
+    return None
+
+
+def _none_found(
+    voice: str | None, language: str | None, candidates: Sequence[Candidate], troubled: Sequence[Candidate]
+) -> errors.VoiceboxError:
+    if troubled:
+        reasons = "; ".join(f"{candidate.id}: {candidate.trouble}" for candidate in troubled)
+        return errors.ProviderFailed(f"no provider can speak at present ({reasons})")
+    voices = [v for c in candidates if c.capabilities for v in c.capabilities.voices]
+    if voice is not None and not any(own.id.lower() == voice.lower() for own in voices):
+        return errors.NoSuchVoice(f"no voice is called {voice!r}{_nearest(voice, [own.id for own in voices])}")
+    if language is not None:
+        spoken = sorted({tag for own in voices if voice in (None, own.id) for tag in own.languages})
+        whose = f"the voice {voice!r} does not speak" if voice else "no installed voice speaks"
+        return errors.NoSuchLanguage(f"{whose} {language!r}; there is {', '.join(spoken) or 'none'}")
+    return errors.ProviderFailed("no provider with a voice is installed")
+
+
+def _assign(say: schema.Say, candidate: Candidate, voice: Voice) -> Assignment:
+    capabilities = candidate.capabilities
+    assert capabilities is not None
+    _check_style(say, candidate.id, capabilities)
+    _check_options(say.options or {}, candidate.id, capabilities)
+    return Assignment(
+        provider=candidate.id,
+        voice=voice.id,
+        language=say.language or (voice.languages[0] if voice.languages else "en"),
+        sample_rate=say.sample_rate or capabilities.sample_rate,
+        max_chars=capabilities.max_chars,
+        streaming=capabilities.streaming,
+        deterministic=capabilities.deterministic,
+        scripts=tuple(voice.scripts),
+    )
+
+
+def _check_style(say: schema.Say, provider: str, capabilities: Capabilities) -> None:
+    for name in ("speed", "pitch", "volume"):
+        value, range_ = getattr(say, name), getattr(capabilities, name)
+        if name == "volume" and range_ is None:
+            range_ = VOLUMES
+        if value is None or (range_ is None and value == 1):
+            continue
+        if range_ is None:
+            raise errors.BadOption(f"{provider} cannot change the {name}")
+        if not range_[0] <= value <= range_[1]:
+            raise errors.BadRequest(f"{name} is {value:g}; {provider} takes {range_[0]:g} to {range_[1]:g}")
+    if say.instruct and not capabilities.instruct:
+        raise errors.BadOption(f"{provider} takes no instructions (instruct)")
+    if say.model is not None and say.model not in capabilities.models:
+        there = ", ".join(capabilities.models) or "none to choose from"
+        raise errors.BadOption(f"{provider} has no model {say.model!r}; there is {there}")
+
+
+def _check_options(options: dict[str, Any], provider: str, capabilities: Capabilities) -> None:
+    if not options:
+        return
+    known = list(capabilities.options.get("properties", {}))
+    for name in options:
+        if name not in known:
+            there = _nearest(name, known) if known else "; it has none"
+            raise errors.BadOption(f"{provider} has no option {name!r}{there}")
+    import jsonschema
+    import referencing
+
+    try:
+        # A registry of its own: a schema from a provider must not make the daemon fetch anything.
+        jsonschema.Draft202012Validator(capabilities.options, registry=referencing.Registry()).validate(options)
+    except jsonschema.ValidationError as error:
+        where = ".".join(str(part) for part in error.absolute_path) or "options"
+        raise errors.BadOption(f"{provider}: {where}: {error.message}") from None
+    except (jsonschema.SchemaError, referencing.exceptions.Unresolvable) as error:
+        raise errors.BadOption(f"{provider} describes its options wrongly: {error}") from None
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """How to go on after "no such thing": the nearest name, else what there is."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there is {', '.join(sorted(known)[:20])}" if known else ""

@@ -1,0 +1,247 @@
+"""The clients' door: reads their messages, keeps their sessions, and answers queries. Speech goes to the `Dispatcher`."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+import structlog
+import zmq
+
+from voicebox_protocol import __version__, errors, schema, wire
+from voiceboxd.dispatcher import Dispatcher
+from voiceboxd.effects import ToClient
+from voiceboxd.link import Link
+from voiceboxd.session import Session, Sessions
+from voiceboxd.tally import Tally
+
+log = structlog.get_logger()
+
+_DESCRIBE_WAIT = 15.0
+_STOPPED_TOLD = 64
+
+Handler = Callable[[Session, Any, memoryview], None]
+
+
+class ClientGateway:
+    """Owns the clients' ROUTER and the sessions."""
+
+    def __init__(
+        self,
+        link: Link,
+        dispatcher: Dispatcher,
+        sessions: Sessions,
+        *,
+        boot: str,
+        mode: str,
+        token: str | None,
+        tally: Tally,
+        tasks: anyio.abc.TaskGroup,
+        status: Callable[[], dict[str, Any]],
+        providers: Callable[[], list[dict[str, Any]]],
+        shutdown: Callable[[str], None],
+    ) -> None:
+        self._link = link
+        self._dispatcher = dispatcher
+        self._sessions = sessions
+        self._boot = boot
+        self._mode = mode
+        self._token = token
+        self._tally = tally
+        self._tasks = tasks
+        self._status = status
+        self._providers = providers
+        self._shutdown = shutdown
+        self._decoder = schema.Decoder(wire.CLIENT_TO_DAEMON)
+        self._handlers: dict[type[schema.Message], Handler] = {
+            schema.Say: self._say,
+            schema.Text: self._text,
+            schema.Credit: lambda session, message, _: dispatcher.credit(session, message),
+            schema.Cancel: lambda session, message, _: dispatcher.cancel(session, message.req),
+            schema.EndAck: lambda session, message, _: dispatcher.acknowledge(session, message.req),
+            schema.Status: self._answer_status,
+            schema.Voices: self._answer_voices,
+            schema.Providers: self._answer_providers,
+            schema.Stop: self._answer_stop,
+            schema.Shutdown: self._answer_shutdown,
+            schema.Bye: lambda session, _message, _payload: self.closed(session),
+        }
+
+    async def serve(self) -> None:
+        """Takes what clients send, for ever."""
+        while True:
+            for frames in await self._link.receive():
+                self._take(frames)
+
+    def send(self, effect: ToClient) -> None:
+        """Send to a session; one that is gone, or takes nothing any more, is closed."""
+        session = self._sessions.get(effect.session)
+        if session is None:
+            return
+        if not self._link.send(session.peer, schema.encode(effect.message), effect.payload):
+            self._tally.count("lost client")
+            self._tasks.start_soon(self._close_later, session)
+
+    async def _close_later(self, session: Session) -> None:
+        # In a task of its own: the ledger may be in the middle of what this message was a part of.
+        self.closed(session)
+
+    def closed(self, session: Session) -> None:
+        """A client is gone: so is all that it asked for."""
+        self._sessions.close(session)
+        self._dispatcher.session_closed(session.id)
+
+    # --- reading
+
+    def _take(self, frames: list[zmq.Frame]) -> None:
+        peer = frames[0].bytes
+        if not 3 <= len(frames) <= 4:
+            self._complain(peer, errors.BadMessage(f"a message of {len(frames) - 1} frames; it takes 2 or 3"))
+            return
+        try:
+            message = self._decoder.message(frames[1].bytes, frames[2].buffer)
+        except schema.Unsupported as error:
+            self._complain(peer, errors.Unsupported(str(error)), query=error.query, req=error.req)
+            return
+        except schema.Malformed as error:
+            self._complain(peer, errors.BadMessage(str(error)))
+            return
+        self._route(peer, message, frames[3].buffer if len(frames) == 4 else memoryview(b""))
+
+    def _route(self, peer: bytes, message: schema.Message, payload: memoryview) -> None:
+        if isinstance(message, schema.Hello):
+            self._hello(peer, message)
+            return
+        session = self._sessions.of_peer(peer)
+        if session is None:
+            query, req = getattr(message, "query", None), getattr(message, "req", None)
+            self._complain(peer, errors.HelloFirst("say Hello first"), query=query, req=req)
+        elif getattr(message, "boot", self._boot) != self._boot:
+            self._tally.count("stale boot")
+        else:
+            self._handlers[type(message)](session, message, payload)
+
+    def _complain(
+        self, peer: bytes, error: errors.VoiceboxError, *, query: int | None = None, req: str | None = None
+    ) -> None:
+        self._tally.count(error.code.lower())
+        reply = schema.Error(code=error.code, message=str(error)[:4096], query=query, req=req)
+        self._link.send(peer, schema.encode(reply))
+
+    def _hello(self, peer: bytes, hello: schema.Hello) -> None:
+        if self._token is not None and not hmac.compare_digest(hello.token or "", self._token):
+            self._complain(peer, errors.Refused("the token of endpoint.json is wrong or missing"))
+            return
+        proto = wire.agree(hello.proto_min, hello.proto_max)
+        if proto is None:
+            ours = f"{wire.PROTO_MIN} to {wire.PROTO_MAX}"
+            self._complain(
+                peer,
+                errors.Incompatible(
+                    f"this daemon ({__version__}) speaks protocol {ours}, the client {hello.proto_min} to "
+                    f"{hello.proto_max}; run: voicebox daemon restart"
+                ),
+            )
+            return
+        session, gone = self._sessions.open(peer, hello.agent)
+        for former in gone:
+            self._dispatcher.session_closed(former.id)
+        welcome = schema.Welcome(
+            proto=proto,
+            boot=self._boot,
+            session=session.id,
+            token=session.token,
+            version=__version__,
+            pid=os.getpid(),
+            mode=self._mode,
+            features=[],
+            limits={"max_text": wire.MAX_TEXT, "text_window": wire.TEXT_WINDOW},
+        )
+        self._link.send(peer, schema.encode(welcome))
+
+    # --- speech
+
+    def _say(self, session: Session, say: schema.Say, payload: memoryview) -> None:
+        try:
+            text = read_text(payload, wire.TEXT_WINDOW if say.more else wire.MAX_TEXT)
+        except errors.VoiceboxError as error:
+            self._dispatcher.refuse(session, say, error)
+        else:
+            self._dispatcher.say(session, say, text)
+
+    def _text(self, session: Session, message: schema.Text, payload: memoryview) -> None:
+        try:
+            text = read_text(payload, wire.TEXT_WINDOW)
+        except errors.VoiceboxError as error:
+            self._dispatcher.bad_text(session, message.req, error)
+        else:
+            self._dispatcher.text(session, message, text)
+
+    # --- queries
+
+    def _reply(self, session: Session, reply: schema.Message) -> None:
+        self.send(ToClient(session.id, reply))
+
+    def _answer_status(self, session: Session, message: schema.Status, _: memoryview) -> None:
+        self._reply(session, schema.StatusReply(query=message.query, status=self._status()))
+
+    def _answer_providers(self, session: Session, message: schema.Providers, _: memoryview) -> None:
+        def answer() -> None:
+            self._reply(session, schema.ProvidersReply(query=message.query, providers=self._providers()))
+
+        self._when_described(answer)
+
+    def _answer_voices(self, session: Session, message: schema.Voices, _: memoryview) -> None:
+        def answer() -> None:
+            try:
+                voices = self._dispatcher.voices(message.provider, message.language)
+            except errors.VoiceboxError as error:
+                self._complain(session.peer, error, query=message.query)
+            else:
+                self._reply(session, schema.VoicesReply(query=message.query, voices=voices))
+
+        self._when_described(answer)
+
+    def _when_described(self, answer: Callable[[], None]) -> None:
+        if self._dispatcher.all_described:
+            answer()
+        else:
+            self._tasks.start_soon(self._describe_and, answer)
+
+    async def _describe_and(self, answer: Callable[[], None]) -> None:
+        self._dispatcher.describe_all()
+        with anyio.move_on_after(_DESCRIBE_WAIT):
+            while not self._dispatcher.all_described:
+                await self._dispatcher.described.wait()
+        answer()
+
+    def _answer_stop(self, session: Session, message: schema.Stop, _: memoryview) -> None:
+        try:
+            stopped = self._dispatcher.stop(message.req, bool(message.all))
+        except errors.VoiceboxError as error:
+            self._complain(session.peer, error, query=message.query)
+            return
+        reply = schema.Stopped(query=message.query, reqs=stopped[:_STOPPED_TOLD], count=len(stopped))
+        self._reply(session, reply)
+
+    def _answer_shutdown(self, session: Session, message: schema.Shutdown, _: memoryview) -> None:
+        if message.if_idle and not self._dispatcher.idle:
+            busy = errors.Refused("requests are being spoken; the daemon goes on")
+            self._complain(session.peer, busy, query=message.query)
+            return
+        self._reply(session, schema.ShuttingDown(query=message.query))
+        self._shutdown(f"asked by {session.agent}")
+
+
+def read_text(payload: memoryview, most: int) -> str:
+    """A payload as text. Raises `TextTooLong` or `InvalidText`."""
+    if len(payload) > most:
+        raise errors.TextTooLong(f"{len(payload)} bytes of text in one message; at most {most}: stream it instead")
+    try:
+        return str(payload, "utf-8")
+    except UnicodeDecodeError as error:
+        raise errors.InvalidText(f"the text is not UTF-8: byte {error.start} is {payload[error.start]:#04x}") from None

@@ -1,0 +1,96 @@
+"""`config.toml`: what the user may set. The daemon reads it once, at its start, and never writes it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from voicebox_protocol.errors import InvalidConfig
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Id = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+class DaemonConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[daemon]`. Minutes and seconds as named."""
+
+    idle_minutes: _Positive = 30.0
+    max_requests: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 512
+    max_requests_per_client: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 128
+    shutdown_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    audio_memory_mb: _Positive = 256.0
+
+
+class SpeechConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[speech]`: what speaks when a request names nothing."""
+
+    voice: str | None = None
+    provider: str | None = None
+
+
+class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[provider.ID]`. `engine` is an entry point's name or module:Class; `command` replaces our runner altogether.
+    Deadlines in seconds."""
+
+    engine: str | None = None
+    command: list[str] | None = None
+    enabled: bool = True
+    idle_minutes: _Positive = 10.0
+    hello_s: _Positive = 15.0
+    load_s: _Positive = 120.0
+    silence_s: _Positive = 15.0
+    progress_s: _Positive = 60.0
+    cancel_s: _Positive = 10.0
+    settings: dict[str, Any] = {}
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole file."""
+
+    daemon: DaemonConfig = msgspec.field(default_factory=DaemonConfig)
+    speech: SpeechConfig = msgspec.field(default_factory=SpeechConfig)
+    provider: dict[str, ProviderConfig] = {}
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path`, the defaults if there is none. Raises `InvalidConfig`, naming file, place and key."""
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(f"{path}: {error}") from None
+    try:
+        config = msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"{path}: {error}") from None
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"{path}: {explain(str(error))}") from None
+    for name, provider in config.provider.items():
+        if not _Id.fullmatch(name):
+            raise InvalidConfig(f"{path}: provider.{name}: an id is 1 to 32 of a-z, 0-9, - and _")
+        if provider.engine and provider.command:
+            raise InvalidConfig(f"{path}: provider.{name}: give engine or command, not both")
+    return config
+
+
+def explain(message: str) -> str:
+    """msgspec's words for an unknown key, with the nearest one that there is."""
+    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", message)
+    if not unknown:
+        return message
+    key, place = unknown.group(1), unknown.group(2) or ""
+    close = difflib.get_close_matches(key, _keys(place), n=1)
+    where = f"[{place.replace('[...]', '.ID')}]" if place else "the top level"
+    known = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(_keys(place))}"
+    return f"{where} has no key {key!r}; {known}"
+
+
+def _keys(place: str) -> tuple[str, ...]:
+    struct = {"": Config, "daemon": DaemonConfig, "speech": SpeechConfig}.get(place, ProviderConfig)
+    return struct.__struct_fields__

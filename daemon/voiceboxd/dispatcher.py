@@ -1,0 +1,405 @@
+"""Brings requests and providers together: carries the ledger's effects out and decides what is dispatched when.
+
+Everything runs to its end without waiting, in the task that received the message; the ledger is never seen half-way.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+import msgspec
+import structlog
+
+from voicebox_protocol import errors, schema
+from voicebox_protocol.capabilities import Capabilities, speaks
+from voiceboxd import provider_state as fsm
+from voiceboxd import scheduler
+from voiceboxd.choice import Undecided, Wish, choose
+from voiceboxd.config import Config
+from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
+from voiceboxd.ledger import Ledger
+from voiceboxd.provider_gateway import ProviderGateway
+from voiceboxd.request import Request
+from voiceboxd.segmentation import has_words
+from voiceboxd.session import Session
+from voiceboxd.tally import Tally
+from voiceboxd.timers import Timers
+from voiceboxd.window import longest_idle
+
+log = structlog.get_logger()
+
+
+class Outbox(Protocol):
+    """Where messages to clients go."""
+
+    def send(self, effect: ToClient) -> None:
+        """Send, or notice that the client is gone."""
+
+
+class Dispatcher:
+    """Owns the ledger and who was served when."""
+
+    def __init__(
+        self, ledger: Ledger, gateway: ProviderGateway, *, config: Config, timers: Timers, tally: Tally
+    ) -> None:
+        self.ledger = ledger
+        self._gateway = gateway
+        self._config = config
+        self._wish = Wish(config.speech.voice, config.speech.provider)
+        self._deadline = timers.timer(self._expire)
+        self._tally = tally
+        self._served: dict[str, int] = {}
+        self._turn = 0
+        self._outbox: Outbox
+        self._stopping = False
+        self._described = anyio.Event()
+        self._unacknowledged: set[tuple[str, str]] = set()
+        self._settled = anyio.Event()
+        self.on_idle: Callable[[], None] = lambda: None
+
+    def speak_through(self, outbox: Outbox) -> None:
+        """Where messages to clients go from now on."""
+        self._outbox = outbox
+
+    # --- from clients
+
+    def say(self, session: Session, say: schema.Say, text: str) -> None:
+        """A client asks for speech."""
+        refusal = self._refusal(session, say)
+        if refusal is not None:
+            self.refuse(session, say, refusal)
+            return
+        now = anyio.current_time()
+        seed = say.seed if say.seed is not None else secrets.randbits(63)
+        request = self.ledger.admit(say, session.id, text, seed, now)
+        log.info("request", req=say.req, chars=len(text), more=bool(say.more), session=session.id)
+        self._served.setdefault(session.id, self._turn)
+        if not say.more and not has_words(text):
+            nothing = errors.NothingToSay("the text holds no letter and no digit")
+            self._do(self.ledger.fail(request, nothing, now))
+        else:
+            self._assign(request)
+        self._arm()
+
+    def _refusal(self, session: Session, say: schema.Say) -> errors.VoiceboxError | None:
+        if not session.attached:
+            return errors.HelloFirst("open session.sock with the token of Welcome before asking for speech")
+        if self._stopping:
+            return errors.ShuttingDown("the daemon is ending")
+        if self.ledger.knows(say.req):
+            return errors.DuplicateRequest(f"a request {say.req} exists already")
+        limits = self._config.daemon
+        own = sum(request.session == session.id for request in self.ledger.requests.values())
+        if len(self.ledger.requests) >= limits.max_requests or own >= limits.max_requests_per_client:
+            return errors.QueueFull(f"{len(self.ledger.requests)} requests wait already, {own} of them yours")
+        return None
+
+    def refuse(self, session: Session, say: schema.Say, error: errors.VoiceboxError) -> None:
+        """A request that never entered the ledger has its end too."""
+        self._tally.count("refused request")
+        failed = schema.Failed(
+            boot=self.ledger.boot,
+            req=say.req,
+            frames=0,
+            segments=0,
+            delivered_chars=0,
+            seed=say.seed,
+            attempts=[],
+            total_ms=0.0,
+            code=error.code,
+            message=str(error),
+        )
+        self._outbox.send(ToClient(session.id, failed))
+
+    def text(self, session: Session, message: schema.Text, text: str) -> None:
+        """More text of a request."""
+        request = self.ledger.owned(session.id, message.req)
+        if request is not None:
+            self._do(self.ledger.text(request, text, bool(message.last), anyio.current_time()))
+            self._pump(request)
+
+    def bad_text(self, session: Session, req: str, error: errors.VoiceboxError) -> None:
+        """The text of a request that goes on could not be read."""
+        request = self.ledger.owned(session.id, req)
+        if request is not None:
+            self._do(self.ledger.fail(request, error, anyio.current_time()))
+
+    def credit(self, session: Session, message: schema.Credit) -> None:
+        """The client is done with some sound."""
+        window = self.ledger.windows.get(session.id)
+        if window is None:
+            return
+        was_open = window.open
+        window.credit(message.req, message.first, message.last, anyio.current_time())
+        if window.open and not was_open:
+            self._pump_all()
+
+    def cancel(self, session: Session, req: str) -> None:
+        """The client stops its request."""
+        request = self.ledger.owned(session.id, req)
+        if request is not None:
+            self._do(self.ledger.cancel(request, anyio.current_time()))
+
+    def stop(self, req: str | None, everything: bool) -> list[str]:
+        """Anybody stops requests: one, all, or those for the loudspeaker. Gives their names."""
+        if req is not None and req not in self.ledger.requests:
+            raise errors.NoSuchRequest(f"no request {req!r} is queued or being spoken")
+        chosen = [
+            request
+            for request in list(self.ledger.requests.values())
+            if request.req == req or (req is None and (everything or request.say.sink == "speaker"))
+        ]
+        for request in chosen:
+            self._do(self.ledger.cancel(request, anyio.current_time()))
+        return [request.req for request in chosen]
+
+    def acknowledge(self, session: Session, req: str) -> None:
+        """The client has a terminal message."""
+        self._unacknowledged.discard((session.id, req))
+        self._settled.set()
+        self.ledger.forget(session.id, req)
+        self._pump_all()
+
+    def session_closed(self, session: str) -> None:
+        """A client is gone."""
+        self._do(self.ledger.session_closed(session, anyio.current_time()))
+        self._served.pop(session, None)
+        self._unacknowledged = {entry for entry in self._unacknowledged if entry[0] != session}
+        self._settled.set()
+        self._pump_all()
+
+    # --- from providers
+
+    def provider_described(self, provider: str) -> None:
+        """It is known what a provider can do: requests may wait for that."""
+        log.debug("described", provider=provider)
+        self._described.set()
+        self._described = anyio.Event()
+        self._assign_waiting()
+
+    def provider_up(self, provider: str) -> None:
+        """A provider takes work."""
+        self._pump_provider(provider)
+
+    def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
+        """What an incarnation had in work is lost, and if `gone` what waits for it too."""
+        now = anyio.current_time()
+        self._do(self.ledger.provider_lost(provider, epoch, reason, now))
+        if gone:
+            for request in [r for r in self.ledger.requests.values() if _assigned(r) == provider]:
+                self._do(self.ledger.fail(request, errors.ProviderFailed(f"{provider}: {reason}"), now))
+            self._assign_waiting()
+        self._pump_provider(provider)
+
+    def leave(self, provider: str, epoch: int, reason: str) -> bool:
+        return self._gateway.leave(provider, epoch, reason)
+
+    def from_provider(self, provider: str, epoch: int, message: schema.Message, payload: Payload) -> None:
+        """Sound, or the end of a segment."""
+        now, ledger = anyio.current_time(), self.ledger
+        effects: list[Effect] | None
+        match message:
+            case schema.Chunk():
+                effects = ledger.chunk(provider, epoch, message, payload, now)
+            case schema.Resumed():
+                effects = ledger.resumed(provider, epoch, message, now)
+            case schema.SegmentDone():
+                effects = ledger.segment_done(provider, epoch, message, now)
+            case schema.SegmentFailed():
+                effects = ledger.segment_failed(provider, epoch, message, now)
+            case schema.SegmentCancelled():
+                ledger.segment_cancelled(provider, epoch, message)
+                effects = []
+            case _:
+                raise Violation(f"it sent {type(message).__name__}")
+        self._settle(provider, message)
+        if effects is None:
+            self._tally.count("stale attempt")
+        self._do(effects or [])
+        if not isinstance(message, schema.Chunk):
+            self._pump_provider(provider)
+
+    def _settle(self, provider: str, message: schema.Message) -> None:
+        """Tell the provider's state machine that a segment is over."""
+        if isinstance(message, schema.SegmentDone | schema.SegmentFailed | schema.SegmentCancelled):
+            self._gateway.actors[provider].post(fsm.JobEnded(isinstance(message, schema.SegmentDone)))
+
+    # --- choosing and dispatching
+
+    def _assign_waiting(self) -> None:
+        for request in list(self.ledger.requests.values()):
+            if request.assignment is None:
+                self._assign(request)
+
+    def _assign(self, request: Request) -> None:
+        now = anyio.current_time()
+        try:
+            chosen = choose(request.say, self._gateway.candidates(), self._wish)
+        except errors.VoiceboxError as error:
+            self._do(self.ledger.fail(request, error, now))
+            return
+        if isinstance(chosen, Undecided):
+            for provider in chosen.ask:
+                self._demand(provider, request)
+            return
+        self._do(self.ledger.accept(request, chosen, now))
+        self._pump(request)
+
+    def _demand(self, provider: str, request: Request | None, *, speak: bool = True) -> None:
+        actor = self._gateway.actors[provider]
+        if request is not None and actor.phase is fsm.Phase.STOPPED:
+            notice = schema.Notice(
+                boot=self.ledger.boot, req=request.req, code="STARTING", message=f"starting {provider}"
+            )
+            self._do([ToClient(request.session, notice)])
+        actor.post(fsm.Demand(speak))
+
+    def describe_all(self) -> None:
+        """Start every provider of which it is not known what it can do."""
+        for actor in self._gateway.actors.values():
+            if actor.capabilities is None and actor.trouble is None:
+                self._demand(actor.id, None, speak=False)
+
+    @property
+    def all_described(self) -> bool:
+        """Whether of each provider it is known what it can do, or why it cannot be known."""
+        return all(actor.capabilities or actor.trouble for actor in self._gateway.actors.values())
+
+    def voices(self, provider: str | None, language: str | None) -> list[dict[str, Any]]:
+        """Every voice that is installed, for the `Voices` query."""
+        actors = self._gateway.actors
+        if provider is not None and provider not in actors:
+            raise errors.NoSuchProvider(f"no provider is called {provider!r}; there is {', '.join(actors)}")
+        return [
+            voice
+            for actor in actors.values()
+            if actor.capabilities and provider in (None, actor.id)
+            for voice in voices_of(actor.id, actor.capabilities)
+            if language is None or speaks(voice["languages"], language)
+        ]
+
+    @property
+    def described(self) -> anyio.Event:
+        """Set when a provider next says what it can do."""
+        return self._described
+
+    def _pump(self, request: Request) -> None:
+        provider = _assigned(request)
+        if provider is not None:
+            self._pump_provider(provider)
+
+    def _pump_all(self) -> None:
+        for provider in self._gateway.actors:
+            self._pump_provider(provider)
+
+    def _pump_provider(self, provider: str) -> None:
+        """Give a provider as much as it takes."""
+        actor = self._gateway.actors[provider]
+        while (request := self._next_for(provider)) is not None:
+            if not actor.serving:
+                self._demand(provider, request)
+                return
+            assert actor.capabilities is not None
+            if self.ledger.in_work(provider, actor.epoch) >= actor.capabilities.concurrency:
+                return
+            if not self._memory_left():
+                return
+            self._turn += 1
+            self._served[request.session] = self._turn
+            actor.post(fsm.JobStarted())
+            self._do(self.ledger.dispatch(request, actor.epoch, anyio.current_time()))
+
+    def _next_for(self, provider: str) -> Request | None:
+        own = (request for request in self.ledger.requests.values() if _assigned(request) == provider)
+        return scheduler.pick(own, self.ledger.windows, self._served)
+
+    def _memory_left(self) -> bool:
+        """Whether there is room for more sound; if not, whoever holds some without reading it makes room."""
+        budget = self._config.daemon.audio_memory_mb * 1_000_000
+        now = anyio.current_time()
+        while self.ledger.held_bytes() >= budget:
+            session = longest_idle(self.ledger.windows, now)
+            if session is None:
+                return False
+            self._stall(session, now)
+        return True
+
+    def _stall(self, session: str, now: float) -> None:
+        log.warning("stalled", session=session)
+        stalled = errors.Stalled("nothing was read for over a minute while memory was needed")
+        for request in [r for r in self.ledger.requests.values() if r.session == session]:
+            self._do(self.ledger.fail(request, stalled, now))
+        self.ledger.windows[session].forget_all()
+
+    # --- ends
+
+    def _expire(self) -> None:
+        self._do(self.ledger.expire(anyio.current_time()))
+        self._arm()
+
+    def _arm(self) -> None:
+        self._deadline.set(self.ledger.next_deadline())
+
+    def refuse_more(self) -> None:
+        """The daemon is ending: no more requests."""
+        self._stopping = True
+
+    def fail_all(self) -> None:
+        """The daemon is ending: end what is left."""
+        gone = errors.ShuttingDown("the daemon is ending")
+        for request in list(self.ledger.requests.values()):
+            self._do(self.ledger.fail(request, gone, anyio.current_time()))
+
+    async def acknowledged(self) -> None:
+        """Wait until every client has read how its requests ended."""
+        while self._unacknowledged:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is here."""
+        return not self.ledger.requests
+
+    def _ended(self, session: str, end: schema.Done | schema.Failed | schema.Cancelled) -> None:
+        self._unacknowledged.add((session, end.req))
+        _log_end(end)
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, ToProvider):
+                self._gateway.send(effect)
+            else:
+                if isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
+                    self._ended(effect.session, effect.message)
+                self._outbox.send(effect)
+        if effects and self.idle:
+            self.on_idle()
+
+
+def _log_end(end: schema.Done | schema.Failed | schema.Cancelled) -> None:
+    log.info(
+        "end",
+        req=end.req,
+        state=type(end).__name__.lower(),
+        code=getattr(end, "code", None),
+        provider=end.provider,
+        frames=end.frames,
+        total_ms=round(end.total_ms, 1),
+    )
+
+
+def voices_of(provider: str, capabilities: Capabilities) -> list[dict[str, Any]]:
+    """A provider's voices as `VoicesReply` tells them."""
+    default = capabilities.default_voice()
+    return [
+        {**msgspec.to_builtins(voice), "provider": provider, "default": voice is default}
+        for voice in capabilities.voices
+    ]
+
+
+def _assigned(request: Request) -> str | None:
+    return request.assignment.provider if request.assignment else None

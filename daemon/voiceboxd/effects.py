@@ -1,0 +1,33 @@
+"""What the pure cores want done: messages to send. `Dispatcher` carries them out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from voicebox_protocol.schema import Message
+
+Payload = bytes | memoryview
+
+
+class ToClient(NamedTuple):
+    """Send `message` to a session, with a payload frame if there is one."""
+
+    session: str
+    message: Message
+    payload: Payload | None = None
+
+
+class ToProvider(NamedTuple):
+    """Send `message` to an incarnation of a provider."""
+
+    provider: str
+    epoch: int
+    message: Message
+    payload: Payload | None = None
+
+
+Effect = ToClient | ToProvider
+
+
+class Violation(Exception):
+    """A provider broke the protocol; the text says how. It is killed and started anew."""

@@ -1,0 +1,459 @@
+"""The ledger: every request that came in, what its client has of it, and its one end. A pure core: no socket, task or clock.
+
+Each method takes what happened and when, changes the books, and returns what is to be sent. The promise that everything
+here serves: a request that was admitted ends in exactly one of `Done`, `Failed` and `Cancelled`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from voicebox_protocol import checksum, errors, schema, wire
+from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
+from voiceboxd.request import Assignment, Request, Run, Work, segment_seed
+from voiceboxd.scripts import foreign_words
+from voiceboxd.segmentation import Segmenter
+from voiceboxd.window import BYTES_PER_FRAME, Window
+
+MAX_TRIES = 2
+REMEMBERED = 4096
+_LONGEST_PIECE = 0.5
+_RUNS_TOLD = 100
+_REASON_TOLD = 400
+
+
+class Slot(NamedTuple):
+    """One segment that a provider has in work."""
+
+    req: str
+    attempt: int
+
+
+class Counts(NamedTuple):
+    """For `status`."""
+
+    active: int
+    queued: int
+    done: int
+    failed: int
+    cancelled: int
+
+
+class Ledger:
+    """Owns the requests, the sessions' windows and what each provider has in work."""
+
+    def __init__(self, boot: str) -> None:
+        self.boot = boot
+        self.requests: dict[str, Request] = {}
+        self.windows: dict[str, Window] = {}
+        self._slots: dict[tuple[str, int], set[Slot]] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._order = 0
+        self._totals = {"Done": 0, "Failed": 0, "Cancelled": 0}
+
+    # --- what is in the books
+
+    def counts(self) -> Counts:
+        active = sum(request.runs_now for request in self.requests.values())
+        totals = self._totals
+        return Counts(active, len(self.requests) - active, totals["Done"], totals["Failed"], totals["Cancelled"])
+
+    def in_work(self, provider: str, epoch: int) -> int:
+        """How many segments this incarnation has."""
+        return len(self._slots.get((provider, epoch), ()))
+
+    def knows(self, req: str) -> bool:
+        """Whether a request of this name is here, or was a while ago."""
+        return req in self.requests or req in self._ended
+
+    def owned(self, session: str, req: str) -> Request | None:
+        """The request, if it is this session's and goes on."""
+        request = self.requests.get(req)
+        return request if request is not None and request.session == session else None
+
+    def held_bytes(self) -> int:
+        """Sound that all sessions together hold."""
+        return sum(window.held_bytes for window in self.windows.values())
+
+    # --- a request comes in
+
+    def admit(self, say: schema.Say, session: str, text: str, seed: int, now: float) -> Request:
+        """Enter a request. From here on it has an end."""
+        deadline = None if say.deadline_ms is None else now + say.deadline_ms / 1000
+        self._order += 1
+        request = Request(say, session, now, deadline, self._order, seed)
+        request.early_text.append(text)
+        request.text_received = len(text.encode())
+        request.text_ended = not say.more
+        self.requests[say.req] = request
+        self.windows.setdefault(session, Window(now))
+        return request
+
+    def accept(self, request: Request, assignment: Assignment, now: float) -> list[Effect]:
+        """It is known who will speak it."""
+        request.assignment = assignment
+        request.segmenter = Segmenter(assignment.language, assignment.max_chars, shorten_first=not assignment.streaming)
+        accepted = schema.Accepted(
+            boot=self.boot,
+            req=request.req,
+            seed=request.seed,
+            sample_rate=assignment.sample_rate,
+            provider=assignment.provider,
+            voice=assignment.voice,
+            language=assignment.language,
+        )
+        early, request.early_text = "".join(request.early_text), []
+        effects: list[Effect] = [ToClient(request.session, accepted)]
+        return effects + self._take_text(request, early, now)
+
+    def text(self, request: Request, text: str, last: bool, now: float) -> list[Effect]:
+        """More text came from the client."""
+        if request.text_ended:
+            return self.fail(request, errors.BadRequest("Text came after the text had ended"), now)
+        request.text_received += len(text.encode())
+        if request.text_received > request.text_granted:
+            return self.fail(request, errors.BadRequest("more text than TextCredit allowed"), now)
+        request.text_ended = last
+        if request.segmenter is None:
+            request.early_text.append(text)
+            return []
+        return self._take_text(request, text, now)
+
+    def _take_text(self, request: Request, text: str, now: float) -> list[Effect]:
+        assert request.segmenter is not None
+        request.segmenter.feed(text)
+        if request.text_ended:
+            request.segmenter.finish()
+        return self._advance(request, now)
+
+    def _advance(self, request: Request, now: float) -> list[Effect]:
+        """Bring the next segment forward, if there is none and its end is certain; end the request after the last."""
+        assert request.segmenter is not None
+        assert request.assignment is not None
+        while request.work is None:
+            segment = request.segmenter.next()
+            if segment is None:
+                break
+            request.text_consumed += len(segment.text.encode())
+            if not segment.speakable:
+                request.delivered_chars = segment.end
+                continue
+            if foreign := foreign_words(segment.text, request.assignment.scripts):
+                return self.fail(request, _unspeakable(request.assignment, foreign), now)
+            request.work = Work(segment, start=request.frames)
+        if request.work is None and request.segmenter.exhausted:
+            if not request.spoken:
+                return self.fail(request, errors.NothingToSay("the text holds no letter and no digit"), now)
+            return self._end(request, "Done", None, now)
+        return self._grant(request)
+
+    def _grant(self, request: Request) -> list[Effect]:
+        upto = request.text_consumed + wire.TEXT_WINDOW
+        if request.text_ended or upto - request.text_granted < wire.TEXT_WINDOW // 4:
+            return []
+        request.text_granted = upto
+        return [ToClient(request.session, schema.TextCredit(boot=self.boot, req=request.req, upto=upto))]
+
+    # --- providers at work
+
+    def dispatch(self, request: Request, epoch: int, now: float) -> list[Effect]:
+        """Hand the waiting segment to the assigned provider's present incarnation."""
+        work, assignment = request.work, request.assignment
+        assert work is not None
+        assert assignment is not None
+        provider = assignment.provider
+        request.attempts += 1
+        work.attempt, work.seq, work.proof_owed = request.attempts, 0, work.frames > 0
+        self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
+        request.provider = (provider, epoch)
+        if not request.runs or (request.runs[-1].provider, request.runs[-1].epoch) != (provider, epoch):
+            request.runs.append(Run(provider, epoch))
+        return [ToProvider(provider, epoch, self._synthesize(request, work, epoch, now), work.segment.text.encode())]
+
+    def _synthesize(self, request: Request, work: Work, epoch: int, now: float) -> schema.Synthesize:
+        say, assignment = request.say, request.assignment
+        assert assignment is not None
+        assert work.attempt is not None
+        return schema.Synthesize(
+            boot=self.boot,
+            epoch=epoch,
+            req=request.req,
+            attempt=work.attempt,
+            segment=work.segment.number,
+            voice=assignment.voice,
+            language=assignment.language,
+            model=say.model,
+            instruct=say.instruct,
+            speed=say.speed,
+            pitch=say.pitch,
+            volume=say.volume,
+            seed=segment_seed(request.seed, work.segment.number),
+            sample_rate=assignment.sample_rate,
+            options=say.options,
+            from_frame=work.frames or None,
+            deadline_ms=None if request.deadline is None else max(0, int((request.deadline - now) * 1000)),
+        )
+
+    def chunk(
+        self, provider: str, epoch: int, chunk: schema.Chunk, payload: Payload, now: float
+    ) -> list[Effect] | None:
+        """Sound came: lend it to the client. None if it is stale; `Violation` if it breaks a rule."""
+        request = self._at_work(provider, epoch, chunk.req, chunk.attempt)
+        if request is None:
+            return None
+        work, assignment = request.work, request.assignment
+        assert work is not None
+        assert assignment is not None
+        counts = _checked(chunk, work, len(payload), assignment.sample_rate)
+        total = sum(counts)
+        for _, _, count, crc in chunk.descriptors:
+            work.crc = checksum.combine(work.crc, crc, count * BYTES_PER_FRAME)
+        work.seq += len(counts)
+        work.frames += total
+        request.frames += total
+        if request.first_audio is None:
+            request.first_audio = now
+        self.windows[request.session].lend(request.req, request.seq, counts, assignment.sample_rate, now)
+        message = schema.Chunk(
+            boot=self.boot,
+            req=request.req,
+            attempt=chunk.attempt,
+            segment=work.segment.number,
+            seq=request.seq,
+            descriptors=chunk.descriptors,
+            char_start=work.segment.start,
+            char_end=work.segment.end,
+            marks=chunk.marks,
+        )
+        request.seq += len(counts)
+        return [ToClient(request.session, message, payload)]
+
+    def resumed(self, provider: str, epoch: int, proof: schema.Resumed, now: float) -> list[Effect] | None:
+        """A repeated prefix came out: the same as the client has, or not."""
+        request = self._at_work(provider, epoch, proof.req, proof.attempt)
+        if request is None:
+            return None
+        work = request.work
+        assert work is not None
+        if not work.proof_owed:
+            raise Violation("Resumed without from_frame")
+        work.proof_owed = False
+        if (proof.frames, proof.crc32) == (work.frames, work.crc):
+            request.weaken("exact")
+            notice = schema.Notice(
+                boot=self.boot,
+                req=request.req,
+                code="RESUMED",
+                message=f"{provider} goes on exactly where it broke off",
+            )
+            return [ToClient(request.session, notice)]
+        cancel = self._cancel_attempt(request)
+        work.attempt = None
+        return cancel + self._inexact(request, f"{provider} did not repeat the same samples", now)
+
+    def segment_done(self, provider: str, epoch: int, done: schema.SegmentDone, now: float) -> list[Effect] | None:
+        """A segment is complete."""
+        request = self._at_work(provider, epoch, done.req, done.attempt)
+        self._free(provider, epoch, done.req, done.attempt)
+        if request is None:
+            return None
+        work = request.work
+        assert work is not None
+        if work.proof_owed or done.frames != work.frames:
+            raise Violation(f"SegmentDone counts {done.frames} frames where {work.frames} came")
+        if not work.frames:
+            assert request.assignment is not None
+            return self.fail(request, _unspeakable(request.assignment, [work.segment.text.strip()[:40]]), now)
+        request.spoken = True
+        self._close(request, work)
+        return self._advance(request, now)
+
+    def segment_failed(
+        self, provider: str, epoch: int, failed: schema.SegmentFailed, now: float
+    ) -> list[Effect] | None:
+        """A provider could not speak a segment but lives on."""
+        request = self._at_work(provider, epoch, failed.req, failed.attempt)
+        self._free(provider, epoch, failed.req, failed.attempt)
+        if request is None:
+            return None
+        error = errors.from_wire(failed.code, failed.message)
+        if isinstance(error, errors.UsageError | errors.SpeechError):
+            return self.fail(request, error, now)
+        return self._broke(request, f"{provider}: {failed.message}", now)
+
+    def segment_cancelled(self, provider: str, epoch: int, cancelled: schema.SegmentCancelled) -> bool:
+        """A provider stopped a segment as asked. False if nobody had asked: then it broke off by itself."""
+        request = self._at_work(provider, epoch, cancelled.req, cancelled.attempt)
+        self._free(provider, epoch, cancelled.req, cancelled.attempt)
+        if request is not None:
+            raise Violation("SegmentCancelled without Cancel")
+        return True
+
+    def provider_lost(self, provider: str, epoch: int, reason: str, now: float) -> list[Effect]:
+        """An incarnation is gone, with all that it had in work."""
+        effects: list[Effect] = []
+        for slot in sorted(self._slots.pop((provider, epoch), ())):
+            request = self.requests.get(slot.req)
+            if request is not None and request.work is not None and request.work.attempt == slot.attempt:
+                effects += self._broke(request, f"{provider}: {reason}", now)
+        return effects
+
+    def _broke(self, request: Request, reason: str, now: float) -> list[Effect]:
+        """An attempt failed half-way: try again, exactly if that can be; a segment that fails twice in place is poison."""
+        work, assignment = request.work, request.assignment
+        assert work is not None
+        assert assignment is not None
+        work.attempt = None
+        request.runs[-1].outcome, request.runs[-1].reason = "failed", reason[:_REASON_TOLD]
+        work.failures = 1 if work.frames > work.frames_at_failure else work.failures + 1
+        work.frames_at_failure = work.frames
+        if work.failures >= MAX_TRIES:
+            error = errors.ProviderFailed(f"failed {work.failures} times at the same place: {reason}")
+            return self.fail(request, error, now)
+        if not work.frames or assignment.deterministic:
+            return []
+        return self._inexact(request, reason, now)
+
+    def _inexact(self, request: Request, reason: str, now: float) -> list[Effect]:
+        """The client has a part of the segment that cannot be continued exactly: do as the request says."""
+        work, how = request.work, request.say.on_failure or "next"
+        assert work is not None
+        if how == "fail":
+            return self.fail(request, errors.ProviderFailed(reason), now)
+        request.weaken(how)
+        if how == "segment":
+            request.frames, work.frames, work.crc, work.frames_at_failure = work.start, 0, 0, -1
+            reset = schema.Reset(
+                boot=self.boot, req=request.req, segment=work.segment.number, frames=work.start, reason=reason
+            )
+            return [ToClient(request.session, reset)]
+        notice = schema.Notice(
+            boot=self.boot, req=request.req, code="SKIPPED", message=f"the rest of a sentence is missing: {reason}"
+        )
+        request.spoken = True
+        request.work = None
+        return [ToClient(request.session, notice), *self._advance(request, now)]
+
+    def _close(self, request: Request, work: Work) -> None:
+        request.segments += 1
+        request.delivered_chars = work.segment.end
+        request.work = None
+
+    def _at_work(self, provider: str, epoch: int, req: str, attempt: int) -> Request | None:
+        """The request whose present attempt this is, or None: the message is stale."""
+        if Slot(req, attempt) not in self._slots.get((provider, epoch), ()):
+            return None
+        request = self.requests.get(req)
+        if request is None or request.work is None or request.work.attempt != attempt:
+            return None
+        return request
+
+    def _free(self, provider: str, epoch: int, req: str, attempt: int) -> None:
+        self._slots.get((provider, epoch), set()).discard(Slot(req, attempt))
+
+    # --- ends
+
+    def cancel(self, request: Request, now: float) -> list[Effect]:
+        """Somebody stopped it."""
+        return self._end(request, "Cancelled", None, now)
+
+    def fail(self, request: Request, error: errors.VoiceboxError, now: float) -> list[Effect]:
+        """It cannot be spoken to its end."""
+        return self._end(request, "Failed", error, now)
+
+    def expire(self, now: float) -> list[Effect]:
+        """End what is past its deadline."""
+        late = [r for r in self.requests.values() if r.deadline is not None and r.deadline <= now]
+        return [
+            effect
+            for request in late
+            for effect in self.fail(request, errors.DeadlineExceeded("the deadline passed before it was spoken"), now)
+        ]
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do."""
+        return min((r.deadline for r in self.requests.values() if r.deadline is not None), default=None)
+
+    def session_closed(self, session: str, now: float) -> list[Effect]:
+        """A client is gone: end all it asked for. Nobody is there to be told."""
+        effects = [e for request in self._of_session(session) for e in self.cancel(request, now)]
+        self.windows.pop(session, None)
+        return [effect for effect in effects if isinstance(effect, ToProvider)]
+
+    def forget(self, session: str, req: str) -> None:
+        """The client has the terminal message: what it still holds is its own."""
+        if req not in self.requests and (window := self.windows.get(session)) is not None:
+            window.forget(req)
+
+    def _of_session(self, session: str) -> Iterator[Request]:
+        return iter([request for request in self.requests.values() if request.session == session])
+
+    def _cancel_attempt(self, request: Request) -> list[Effect]:
+        work = request.work
+        if work is None or work.attempt is None or request.provider is None:
+            return []
+        provider, epoch = request.provider
+        cancel = schema.Cancel(
+            boot=self.boot, req=request.req, epoch=epoch, attempt=work.attempt, segment=work.segment.number
+        )
+        return [ToProvider(provider, epoch, cancel)]
+
+    def _end(self, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> list[Effect]:
+        """The one place where a request ends."""
+        if request.ended:
+            return []
+        effects = self._cancel_attempt(request)
+        request.ended = True
+        del self.requests[request.req]
+        self._ended[request.req] = None
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+        self._totals[kind] += 1
+        if request.runs and request.runs[-1].outcome == "running":
+            request.runs[-1].outcome = kind.lower()
+        if kind != "Done" and (window := self.windows.get(request.session)) is not None:
+            window.forget(request.req)
+        return [*effects, ToClient(request.session, self._terminal(request, kind, error, now))]
+
+    def _terminal(self, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> schema.Message:
+        assignment = request.assignment
+        fields = {
+            "boot": self.boot,
+            "req": request.req,
+            "provider": assignment.provider if assignment else None,
+            "voice": assignment.voice if assignment else None,
+            "sample_rate": assignment.sample_rate if assignment else None,
+            "frames": request.frames,
+            "segments": request.segments,
+            "delivered_chars": request.delivered_chars,
+            "seed": request.seed,
+            "resumed": request.resumed,
+            "attempts": [run.as_map() for run in request.runs[-_RUNS_TOLD:]],
+            "first_audio_ms": None if request.first_audio is None else (request.first_audio - request.arrived) * 1000,
+            "total_ms": (now - request.arrived) * 1000,
+        }
+        if error is not None:
+            fields |= {"code": error.code, "message": str(error)[:4096]}
+        return schema.STRUCTS[kind](**fields)
+
+
+def _unspeakable(assignment: Assignment, words: list[str]) -> errors.Unspeakable:
+    quoted = ", ".join(f"“{word}”" for word in words)
+    return errors.Unspeakable(f"the voice {assignment.voice} of {assignment.provider} cannot read {quoted}")
+
+
+def _checked(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> list[int]:
+    """The frames of each piece of a provider's chunk, or `Violation`."""
+    if work.proof_owed:
+        raise Violation("sound before Resumed")
+    if chunk.seq != work.seq or chunk.segment != work.segment.number:
+        raise Violation(f"piece {chunk.seq} where {work.seq} was due")
+    longest = int(_LONGEST_PIECE * rate) + 1
+    for arena, offset, frames, _ in chunk.descriptors:
+        if arena or offset % BYTES_PER_FRAME or offset + frames * BYTES_PER_FRAME > payload:
+            raise Violation("a piece lies outside its payload")
+        if not 0 < frames <= longest:
+            raise Violation(f"a piece of {frames} frames")
+    return [frames for _, _, frames, _ in chunk.descriptors]

@@ -1,0 +1,118 @@
+"""`voiceboxd`: takes the lock and opens the doors first, and loads the rest while clients already knock."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import zmq
+
+from voicebox_protocol import __version__, endpoints, places
+from voicebox_protocol.errors import VoiceboxError
+from voiceboxd import limits
+from voiceboxd.instance import AlreadyRunning, InstanceLock
+
+_PEER_QUEUE = 20_000
+
+
+def run() -> None:
+    """The entry point of the command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Run a daemon until it ends; gives the exit code."""
+    mode = _mode(arguments)
+    started = time.monotonic()
+    try:
+        descriptors = limits.raise_descriptor_limit()
+        directory = places.ensure_private(places.runtime_dir())
+        lock = InstanceLock(directory / "lock")
+    except AlreadyRunning as error:
+        if mode == "auto":
+            return 0
+        print(f"voiceboxd: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except VoiceboxError as error:
+        print(f"voiceboxd: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    try:
+        return _serve(mode, directory, descriptors, started)
+    except VoiceboxError as error:
+        print(f"voiceboxd: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    finally:
+        lock.release()
+
+
+def _mode(arguments: list[str]) -> str:
+    parser = argparse.ArgumentParser(prog="voiceboxd", description="The voice service. Ends on SIGTERM.")
+    parser.add_argument("--version", action="version", version=f"voiceboxd {__version__}")
+    how = parser.add_mutually_exclusive_group()
+    for flag, mode, meaning in (
+        ("--foreground", "run", "log to standard error too (the default)"),
+        ("--started", "start", "started on purpose, in the background"),
+        ("--autostart", "auto", "started by a client: end when idle, and leave quietly if one runs already"),
+    ):
+        how.add_argument(flag, action="store_const", const=mode, dest="mode", help=meaning)
+    return str(parser.parse_args(arguments).mode or "run")
+
+
+def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
+    os.umask(0o077)
+    boot = secrets.token_hex(8)
+    transport = endpoints.transport(directory)
+    context = zmq.Context()
+    context.setsockopt(zmq.MAX_SOCKETS, 64)
+    control, providers = _router(context), _router(context)
+    try:
+        transport.bind_control(control)
+        address, server_key = transport.bind_providers(providers, boot)
+        session = transport.listen_session()
+
+        # From here on clients get in; everything below is heavy.
+        import anyio
+
+        from voiceboxd import config, logs
+        from voiceboxd.app import App, Doors, Setting
+        from voiceboxd.provider_actor import Door
+
+        loaded = config.load(places.config_file())
+        logs.set_up(places.log_dir(), foreground=mode == "run")
+        doors = Doors(control, providers, session, Door(address, server_key), transport.name, transport.token())
+        setting = Setting(boot, mode, directory, places.log_dir(), descriptors, started)
+
+        async def live() -> None:
+            app = App(setting, doors, loaded)
+            try:
+                await app.run()
+            finally:
+                app.close()
+
+        _prefer_pidfd()
+        anyio.run(live, backend="asyncio")
+        return 0
+    finally:
+        context.destroy(linger=0)
+        transport.close()
+
+
+def _router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    router = context.socket(zmq.ROUTER)
+    endpoints.harden(router)
+    # A message to nobody must be an error, not a silence; beyond this many unread ones a peer counts as gone.
+    router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    router.setsockopt(zmq.SNDHWM, _PEER_QUEUE)
+    return router
+
+
+def _prefer_pidfd() -> None:
+    """Before Python 3.12 asyncio waits for each child in a thread of its own; a pidfd needs none."""
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        import asyncio
+
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())

@@ -1,0 +1,175 @@
+"""The providers' door: which peer is which incarnation, and what each message means to its `ProviderActor`."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import msgspec
+import zmq
+
+from voicebox_protocol import __version__, schema, wire
+from voicebox_protocol.capabilities import Capabilities
+from voiceboxd import provider_state as fsm
+from voiceboxd.choice import Candidate
+from voiceboxd.effects import Payload, ToProvider, Violation
+from voiceboxd.link import Link
+from voiceboxd.provider_actor import Listener, ProviderActor
+from voiceboxd.tally import Tally
+
+
+class Floor(Listener, Protocol):
+    """Who takes what providers send about segments."""
+
+    def from_provider(self, provider: str, epoch: int, message: schema.Message, payload: Payload) -> None:
+        """A message of the present incarnation. Raises `Violation` if it breaks a rule."""
+
+
+class ProviderGateway:
+    """Owns the providers' ROUTER and which peer is which incarnation."""
+
+    def __init__(self, link: Link, boot: str, tally: Tally) -> None:
+        self._link = link
+        self._boot = boot
+        self._tally = tally
+        self._decoder = schema.Decoder(wire.PROVIDER_TO_DAEMON)
+        self._peers: dict[bytes, tuple[ProviderActor, int]] = {}
+        self._routes: dict[tuple[str, int], bytes] = {}
+        self.actors: dict[str, ProviderActor] = {}
+        self._handlers: dict[type[schema.Message], Callable[[ProviderActor, schema.Message], None]] = {
+            schema.Loading: self._loading,
+            schema.Ready: self._ready,
+            schema.Fault: self._fault,
+        }
+
+    def candidates(self) -> list[Candidate]:
+        """What the choice of a provider may know."""
+        return [Candidate(actor.id, actor.capabilities, actor.trouble) for actor in self.actors.values()]
+
+    def send(self, effect: ToProvider) -> None:
+        """Send to an incarnation; one that is gone is noticed elsewhere."""
+        peer = self._routes.get((effect.provider, effect.epoch))
+        if peer is not None:
+            self._link.send(peer, schema.encode(effect.message), effect.payload)
+        if isinstance(effect.message, schema.Cancel):
+            self.actors[effect.provider].post(fsm.CancelSent())
+
+    def leave(self, provider: str, epoch: int, reason: str) -> bool:
+        """Ask an incarnation to exit; False if it cannot be reached."""
+        if (provider, epoch) not in self._routes:
+            return False
+        self.send(ToProvider(provider, epoch, schema.Exit(boot=self._boot, reason=reason[:4096])))
+        return True
+
+    async def serve(self, floor: Floor) -> None:
+        """Takes what providers send, for ever."""
+        while True:
+            for frames in await self._link.receive():
+                self._take(frames, floor)
+
+    def _take(self, frames: list[zmq.Frame], floor: Floor) -> None:
+        peer = frames[0].bytes
+        known = self._peers.get(peer)
+        try:
+            if not 3 <= len(frames) <= 4:
+                raise Violation(f"a message of {len(frames) - 1} frames")
+            message = self._decoder.message(frames[1].bytes, frames[2].buffer)
+            if known is None:
+                self._introduce(peer, message, floor)
+            elif known[0].epoch != known[1] or not known[0].alive:
+                self._tally.count("stale provider")
+            else:
+                self._serve_one(known[0], message, frames[3].buffer if len(frames) == 4 else b"", floor)
+        except (schema.Malformed, Violation) as error:
+            self._violated(known, str(error))
+
+    def _violated(self, known: tuple[ProviderActor, int] | None, reason: str) -> None:
+        self._tally.count("bad provider message")
+        if known is not None and known[0].epoch == known[1]:
+            known[0].post(fsm.Violated(f"it broke the protocol: {reason}"))
+
+    def _introduce(self, peer: bytes, message: schema.Message, floor: Floor) -> None:
+        """The first message of a peer: a Hello with the right token, or nothing."""
+        actor = self.actors.get(message.provider or "") if isinstance(message, schema.Hello) else None
+        if actor is None or not isinstance(message, schema.Hello) or message.epoch != actor.epoch or not actor.alive:
+            self._tally.count("stale provider")
+            return
+        if not hmac.compare_digest(message.token or "", actor.token):
+            self._tally.count("forged provider")
+            return
+        self._forget(actor)
+        self._peers[peer] = (actor, actor.epoch)
+        self._routes[actor.id, actor.epoch] = peer
+        proto = wire.agree(message.proto_min, message.proto_max)
+        if proto is None:
+            spoken = f"{message.proto_min} to {message.proto_max}"
+            actor.post(
+                fsm.Faulted(f"it speaks protocol {spoken}, this daemon {wire.PROTO_MIN} to {wire.PROTO_MAX}", True)
+            )
+            return
+        try:
+            actor.capabilities = _capabilities(message)
+        except Violation as error:
+            actor.post(fsm.Faulted(str(error), permanent=True))
+            return
+        welcome = schema.Welcome(proto=proto, boot=self._boot, session=actor.id, version=__version__, pid=os.getpid())
+        self._link.send(peer, schema.encode(welcome))
+        actor.post(fsm.HelloCame())
+        floor.provider_described(actor.id)
+
+    def _forget(self, actor: ProviderActor) -> None:
+        """Peers of former incarnations."""
+        old = [peer for peer, (known, epoch) in self._peers.items() if known is actor and epoch != actor.epoch]
+        for peer in old:
+            _, epoch = self._peers.pop(peer)
+            self._routes.pop((actor.id, epoch), None)
+
+    def _serve_one(self, actor: ProviderActor, message: schema.Message, payload: Payload, floor: Floor) -> None:
+        if getattr(message, "epoch", actor.epoch) not in (None, actor.epoch):
+            self._tally.count("stale epoch")
+            return
+        if isinstance(message, schema.Beat):
+            self._beat(actor, message)
+            return
+        actor.post(fsm.Heard(sound=isinstance(message, schema.Chunk | schema.Resumed)))
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            handler(actor, message)
+        elif not isinstance(message, schema.Bye):
+            floor.from_provider(actor.id, actor.epoch, message, payload)
+
+    def _loading(self, actor: ProviderActor, message: schema.Message) -> None:
+        assert isinstance(message, schema.Loading)
+        actor.post(fsm.Extended(message.extend_ms / 1000))
+
+    def _ready(self, actor: ProviderActor, message: schema.Message) -> None:
+        assert isinstance(message, schema.Ready)
+        actor.device, actor.vram_bytes = message.device, message.vram_bytes
+        actor.post(fsm.Loaded())
+
+    def _fault(self, actor: ProviderActor, message: schema.Message) -> None:
+        assert isinstance(message, schema.Fault)
+        actor.post(fsm.Faulted(message.message, bool(message.permanent)))
+
+    def _beat(self, actor: ProviderActor, message: schema.Beat) -> None:
+        actor.vram_bytes = message.vram_bytes if message.vram_bytes is not None else actor.vram_bytes
+        actor.post(fsm.Heard(steps=message.steps))
+
+
+def _capabilities(hello: schema.Hello) -> Capabilities:
+    try:
+        return msgspec.convert(hello.capabilities or {}, Capabilities)
+    except msgspec.ValidationError as error:
+        raise Violation(f"its capability document is wrong: {error}") from None
+
+
+async def stop_all(actors: dict[str, ProviderActor], reason: str) -> None:
+    """Ask every provider to leave and wait until all processes are gone; their own deadlines bound the wait."""
+    for actor in actors.values():
+        actor.post(fsm.StopAsked(reason))
+    async with anyio.create_task_group() as waiting:
+        for actor in actors.values():
+            waiting.start_soon(actor.gone)

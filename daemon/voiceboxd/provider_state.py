@@ -1,0 +1,389 @@
+"""The life of one provider as a pure function: `advance(state, event, now) -> (state, effects)`.
+
+It knows no process, socket or clock; `ProviderActor` carries its effects out and wakes it at `wake_at`.
+
+    STOPPED → STARTING → LOADING → READY ⇄ BUSY → DRAINING → STOPPED
+    SUSPECT after owed silence, KILLING after more of it; any state → exit → BACKOFF | FAILED | QUARANTINED → STARTING
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from voiceboxd.restart import RestartPolicy, after_failure
+
+PERMANENT_EXIT = 78  # EX_CONFIG of sysexits.h
+
+
+class Phase(StrEnum):
+    """Where a provider stands; the words are those of `status`."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    BUSY = "busy"
+    SUSPECT = "suspect"
+    KILLING = "killing"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
+
+ALIVE = frozenset(
+    {Phase.STARTING, Phase.LOADING, Phase.READY, Phase.BUSY, Phase.SUSPECT, Phase.KILLING, Phase.DRAINING}
+)
+SERVING = frozenset({Phase.READY, Phase.BUSY, Phase.SUSPECT})
+RESTING = frozenset({Phase.BACKOFF, Phase.QUARANTINED})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines in seconds."""
+
+    hello: float = 15.0
+    load: float = 120.0
+    suspect: float = 3.0
+    silence: float = 15.0
+    progress: float = 60.0
+    cancel: float = 10.0
+    drain: float = 5.0
+    idle: float = 600.0
+    restart: RestartPolicy = RestartPolicy()  # noqa: RUF009 (a NamedTuple)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """A snapshot. Times are seconds of the daemon's monotonic clock; `wake_at` is when to send `Tick`, None for never."""
+
+    limits: Limits = Limits()
+    phase: Phase = Phase.STOPPED
+    epoch: int = 0
+    wake_at: float | None = None
+    due: float = 0.0
+    heard: float = 0.0
+    jobs: int = 0
+    cancelling: bool = False
+    wanted: bool = False
+    restarts: int = 0
+    failures: tuple[float, ...] = ()
+    delivered: bool = False
+    steps: int = -1
+    permanent: bool = False
+    reason: str | None = None
+
+
+# --- events
+
+
+class Demand(NamedTuple):
+    """Somebody needs this provider; with `speak` False only to know what it can do."""
+
+    speak: bool
+
+
+class HelloCame(NamedTuple):
+    """The process introduced itself with the right token and epoch."""
+
+
+class Extended(NamedTuple):
+    """It asked for more time to load."""
+
+    seconds: float
+
+
+class Loaded(NamedTuple):
+    """It is ready."""
+
+
+class Faulted(NamedTuple):
+    """It said that its engine cannot be used."""
+
+    reason: str
+    permanent: bool
+
+
+class Heard(NamedTuple):
+    """Any message came; `steps` is its progress counter if it was a beat, `sound` whether it brought samples."""
+
+    steps: int | None = None
+    sound: bool = False
+
+
+class JobStarted(NamedTuple):
+    """A segment was handed to it."""
+
+
+class JobEnded(NamedTuple):
+    """A segment came to its end; `delivered` if it was spoken."""
+
+    delivered: bool
+
+
+class CancelSent(NamedTuple):
+    """It was asked to stop a segment, and owes an answer."""
+
+
+class Violated(NamedTuple):
+    """It broke the protocol."""
+
+    reason: str
+
+
+class StopAsked(NamedTuple):
+    """It shall end, in order."""
+
+    reason: str
+
+
+class Exited(NamedTuple):
+    """The process is gone. `code` as subprocess gives it: negative for a signal, None if it could not be started.
+    `chance`, uniform in [0, 1), decides the back-off."""
+
+    reason: str
+    code: int | None
+    chance: float
+
+
+class Tick(NamedTuple):
+    """`wake_at` has come."""
+
+
+Event = (
+    Demand
+    | HelloCame
+    | Extended
+    | Loaded
+    | Faulted
+    | Heard
+    | JobStarted
+    | JobEnded
+    | CancelSent
+    | Violated
+    | StopAsked
+    | Exited
+    | Tick
+)
+
+
+# --- effects
+
+
+class Spawn(NamedTuple):
+    """Start a process with this epoch."""
+
+    epoch: int
+
+
+class Leave(NamedTuple):
+    """Ask the process to exit."""
+
+    reason: str
+
+
+class Kill(NamedTuple):
+    """Kill the process group; `Exited` follows."""
+
+
+class Up(NamedTuple):
+    """It takes work from now on."""
+
+
+class Lost(NamedTuple):
+    """What it had in work is lost; `gone` if nobody will start it again soon: its waiting requests fail."""
+
+    reason: str
+    gone: bool
+
+
+Effect = Spawn | Leave | Kill | Up | Lost
+
+
+def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderState, list[Effect]]:
+    """One event's consequence. Events that make no sense in a phase (late messages) change nothing."""
+    match event:
+        case Demand(speak):
+            return _demand(state, speak, now)
+        case HelloCame() if state.phase is Phase.STARTING:
+            return _hello(state, now)
+        case Extended(seconds) if state.phase is Phase.LOADING:
+            return _armed(replace(state, due=now + seconds, heard=now)), []
+        case Loaded() if state.phase is Phase.LOADING:
+            return _armed(replace(state, phase=Phase.READY, due=now + state.limits.idle, reason=None)), [Up()]
+        case Faulted(reason, permanent) if state.phase in ALIVE:
+            return _kill(replace(state, permanent=permanent), reason, now)
+        case Heard(steps, sound) if state.phase in ALIVE:
+            return _heard(state, steps, sound, now)
+        case JobStarted() if state.phase in SERVING:
+            return _job_started(state, now)
+        case JobEnded(delivered) if state.jobs:
+            return _job_ended(state, delivered, now)
+        case CancelSent() if state.phase in (Phase.BUSY, Phase.SUSPECT):
+            return _armed(replace(state, cancelling=True, due=min(state.due, now + state.limits.cancel))), []
+        case Violated(reason) if state.phase in ALIVE and state.phase is not Phase.KILLING:
+            return _kill(state, reason, now)
+        case StopAsked(reason):
+            return _stop(state, reason, now)
+        case Exited() if state.phase in ALIVE:
+            return _exited(state, event, now)
+        case Tick() if state.wake_at is not None and now >= state.wake_at:
+            return _tick(state, now)
+        case _:
+            return state, []
+
+
+def _armed(state: ProviderState) -> ProviderState:
+    """With `wake_at` set for the nearest thing that may have to happen."""
+    owed = state.heard + (state.limits.silence if state.phase is Phase.SUSPECT else state.limits.suspect)
+    match state.phase:
+        case Phase.STOPPED | Phase.FAILED:
+            return replace(state, wake_at=None)
+        case Phase.LOADING | Phase.BUSY | Phase.SUSPECT:
+            return replace(state, wake_at=min(state.due, owed))
+        case _:
+            return replace(state, wake_at=state.due)
+
+
+def _start(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    epoch = state.epoch + 1
+    started = replace(
+        state,
+        phase=Phase.STARTING,
+        epoch=epoch,
+        due=now + state.limits.hello,
+        jobs=0,
+        cancelling=False,
+        delivered=False,
+        steps=-1,
+    )
+    return _armed(started), [Spawn(epoch)]
+
+
+def _demand(state: ProviderState, speak: bool, now: float) -> tuple[ProviderState, list[Effect]]:
+    state = replace(state, wanted=state.wanted or speak)
+    if state.phase is Phase.STOPPED:
+        return _start(state, now)
+    return state, []
+
+
+def _hello(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    if not state.wanted:
+        # It was started only to say what it can do; loading gigabytes for that would be a waste.
+        return _stop(state, "nobody asks it to speak", now)
+    return _armed(replace(state, phase=Phase.LOADING, due=now + state.limits.load, heard=now)), []
+
+
+def _heard(state: ProviderState, steps: int | None, sound: bool, now: float) -> tuple[ProviderState, list[Effect]]:
+    phase = Phase.BUSY if state.phase is Phase.SUSPECT and state.jobs else state.phase
+    phase = Phase.LOADING if state.phase is Phase.SUSPECT and not state.jobs else phase
+    progress = sound or (steps is not None and steps > state.steps)
+    due = (
+        max(state.due, now + state.limits.progress)
+        if progress and phase is Phase.BUSY and not state.cancelling
+        else state.due
+    )
+    return _armed(
+        replace(state, phase=phase, heard=now, due=due, steps=state.steps if steps is None else max(steps, state.steps))
+    ), []
+
+
+def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    heard = state.heard if state.jobs else now
+    return _armed(
+        replace(
+            state,
+            phase=Phase.SUSPECT if state.phase is Phase.SUSPECT else Phase.BUSY,
+            jobs=state.jobs + 1,
+            heard=heard,
+            due=now + state.limits.progress,
+        )
+    ), []
+
+
+def _job_ended(state: ProviderState, delivered: bool, now: float) -> tuple[ProviderState, list[Effect]]:
+    state = replace(state, jobs=state.jobs - 1, heard=now, cancelling=False)
+    if delivered:
+        state = replace(state, delivered=True, failures=())
+    if state.jobs or state.phase not in SERVING:
+        return _armed(replace(state, due=now + state.limits.progress) if state.phase in SERVING else state), []
+    return _armed(replace(state, phase=Phase.READY, due=now + state.limits.idle)), []
+
+
+def _kill(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
+    killing = replace(state, phase=Phase.KILLING, reason=reason, due=now + state.limits.drain, jobs=0)
+    lost: list[Effect] = [Lost(reason, gone=False)] if state.phase in SERVING else []
+    return _armed(killing), [*lost, Kill()]
+
+
+def _stop(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
+    if state.phase in RESTING or state.phase is Phase.FAILED:
+        return _armed(replace(state, phase=Phase.STOPPED, wanted=False, failures=(), reason=reason)), []
+    if state.phase not in ALIVE or state.phase in (Phase.DRAINING, Phase.KILLING):
+        return state, []
+    draining = replace(state, phase=Phase.DRAINING, wanted=False, due=now + state.limits.drain, reason=reason)
+    return _armed(draining), [Leave(reason)]
+
+
+def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderState, list[Effect]]:
+    if state.phase is Phase.DRAINING:
+        return _rested(state, now)
+    # What it said itself (a fault, a broken rule) explains more than how it then ended.
+    reason = state.reason if state.phase is Phase.KILLING and state.reason else event.reason
+    lost = state.phase in SERVING
+    state = replace(state, jobs=0, reason=reason)
+    if state.permanent or event.code == PERMANENT_EXIT:
+        return _armed(replace(state, phase=Phase.FAILED)), [Lost(reason, gone=True)]
+    failures = state.failures if state.delivered else (*state.failures, now)
+    verdict = after_failure(state.limits.restart, failures, now, event.chance)
+    phase = Phase.QUARANTINED if verdict.quarantined else Phase.BACKOFF
+    state = replace(state, phase=phase, failures=failures, due=now + verdict.delay)
+    effects: list[Effect] = [Lost(reason, gone=verdict.quarantined)] if lost or verdict.quarantined else []
+    if not verdict.delay:
+        state, more = _restart(state, now)
+        return state, [*effects, *more]
+    return _armed(state), effects
+
+
+def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    lost: list[Effect] = [Lost(state.reason or "it was stopped", gone=False)] if state.jobs else []
+    stopped = replace(state, phase=Phase.STOPPED, jobs=0, failures=())
+    if state.wanted:
+        started, effects = _start(stopped, now)
+        return started, [*lost, *effects]
+    return _armed(stopped), lost
+
+
+def _restart(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    return _start(replace(state, restarts=state.restarts + 1), now)
+
+
+def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    limits = state.limits
+    match state.phase:
+        case Phase.STARTING:
+            return _kill(state, f"it did not say Hello within {limits.hello:g} s", now)
+        case Phase.BACKOFF | Phase.QUARANTINED:
+            return _restart(state, now)
+        case Phase.READY:
+            return _stop(state, f"idle for {limits.idle:g} s", now)
+        case Phase.DRAINING | Phase.KILLING:
+            return _armed(replace(state, due=now + limits.drain)), [Kill()]
+        case Phase.LOADING | Phase.BUSY | Phase.SUSPECT:
+            return _owed(state, now)
+        case _:
+            return _armed(state), []
+
+
+def _owed(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    limits = state.limits
+    if now - state.heard >= limits.silence:
+        return _kill(state, f"no sign of life for {limits.silence:g} s", now)
+    if now >= state.due:
+        what = "it made no progress" if state.jobs else "it did not finish loading"
+        return _kill(state, f"{what} in time", now)
+    if now - state.heard >= limits.suspect and state.phase is not Phase.SUSPECT:
+        return _armed(replace(state, phase=Phase.SUSPECT)), []
+    return _armed(state), []

@@ -1,0 +1,25 @@
+"""Which waiting segment a provider speaks next: by priority, then fair between sessions, then first come; a pure choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from voiceboxd.request import Request
+from voiceboxd.window import Window
+
+
+def pick(requests: Iterable[Request], windows: dict[str, Window], served: dict[str, int]) -> Request | None:
+    """The request whose segment goes next, or None. `served` counts, by session, when it was last served.
+
+    A session whose window is full waits. But one request that its client holds nothing of may always begin: a client
+    that reads its requests in another order than it asked would else wait for ever.
+    """
+    return min(
+        (request for request in requests if request.waits and _has_room(request, windows[request.session])),
+        key=lambda request: (request.priority, served.get(request.session, 0), request.order),
+        default=None,
+    )
+
+
+def _has_room(request: Request, window: Window) -> bool:
+    return window.open or not window.holds(request.req)

@@ -1,0 +1,180 @@
+"""Cuts text into segments, the unit of scheduling: a pure function of the text, never of when its pieces came.
+
+A segment ends where a sentence does. Whether a full stop ends one is asked of sentencex, which knows the abbreviations
+of a few hundred languages, with the segment so far and at most `LOOKAHEAD` characters after the stop: so the decision is
+the same for a text that stands complete and for one that is still being written. Nothing is lost and nothing is said
+twice: the segments' texts joined are the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+SPLITTER_VERSION = 1
+
+LOOKAHEAD = 32
+FIRST_LIMIT = 100
+_FIRST_LEAST = 25
+_SHORTEN_SCAN = 16
+
+_CLOSERS = "\"'”’»)\\]}」』）】"
+# A run of stops with the quotes that close after it. Wide stops need no space behind them.
+_STOP = re.compile(
+    rf"(?P<wide>[。！？｡]+[{_CLOSERS}]*)|(?P<narrow>[.!?…؟।۔]+[{_CLOSERS}]*(?=\s))|(?P<blank>\n(?=[ \t\r]*\n))"
+)
+_CLAUSE = re.compile(r"[,;:—–](?=\s)|[，、；：]")
+_SPACE = re.compile(r"\s")
+_WORD = re.compile(r"\s+\S+(?=\s)")
+
+
+class Segment(NamedTuple):
+    """Piece `number` of the text, from 0: characters `start` to `end` of it. `speakable` if it holds a letter or a digit."""
+
+    number: int
+    text: str
+    start: int
+    end: int
+
+    @property
+    def speakable(self) -> bool:
+        return has_words(self.text)
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to say: a letter or a digit of any script."""
+    return any(character.isalnum() for character in text)
+
+
+class Segmenter:
+    """Owns the text of one request that is not cut yet. `max_chars` is the voice's longest segment."""
+
+    def __init__(self, language: str, max_chars: int, *, shorten_first: bool) -> None:
+        self._language = language.partition("-")[0].lower() or "en"
+        self._max = max_chars
+        self._shorten = shorten_first and max_chars > FIRST_LIMIT
+        self._text = ""
+        self._offset = 0
+        self._position = 0
+        self._index = 0
+        self._finished = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the text has ended and all of it was handed out."""
+        return self._finished and self._offset == len(self._text)
+
+    @property
+    def position(self) -> int:
+        """Characters handed out so far."""
+        return self._position
+
+    def feed(self, text: str) -> None:
+        """More text, in pieces of any size."""
+        self._text = self._text[self._offset :] + text
+        self._offset = 0
+
+    def finish(self) -> None:
+        """The text has ended."""
+        self._finished = True
+
+    def next(self) -> Segment | None:
+        """The next segment, or None: its end is not certain before more text comes, or the text has ended."""
+        window = self._text[self._offset : self._offset + self._max + LOOKAHEAD]
+        final = self._finished and self._offset + len(window) == len(self._text)
+        length = self._measure(window, final)
+        if not length:
+            return None
+        segment = Segment(self._index, window[:length], self._position, self._position + length)
+        self._offset += length
+        self._position += length
+        self._index += 1
+        return segment
+
+    def _measure(self, window: str, final: bool) -> int | None:
+        if not window:
+            return None
+        if self._shorten and self._index == 0:
+            length = self._sentence(window, FIRST_LIMIT, final)
+            if length is None or length > 0:
+                return length
+            if clause := _first_clause(window):
+                return clause
+        length = self._sentence(window, self._max, final)
+        if length is None or length > 0:
+            return length
+        return _forced_cut(window, self._max)
+
+    def _sentence(self, window: str, limit: int, final: bool) -> int | None:
+        """Length of the first sentence, or of a shorter rest; 0: longer than `limit`; None: not certain yet."""
+        for stop in _STOP.finditer(window, 0, min(len(window), limit + LOOKAHEAD)):
+            if stop.end() > limit:
+                break
+            if not has_words(window[: stop.end()]):
+                continue
+            verdict = self._ends_sentence(window, stop, final)
+            if verdict is None:
+                return None
+            if verdict:
+                # One white space goes with the sentence: no more, so that nobody waits for the end of a run.
+                return min(stop.end() + (stop.lastgroup == "narrow"), limit)
+        if len(window) > limit:
+            return 0
+        return len(window) if final else None
+
+    def _ends_sentence(self, window: str, stop: re.Match[str], final: bool) -> bool | None:
+        if stop.lastgroup == "blank":
+            return True
+        if stop.lastgroup == "wide":
+            return True if stop.end() < len(window) or final else None
+        following = self._following(window, stop.end(), final)
+        return None if following is None else self._ask(window[: stop.end()], following)
+
+    def _following(self, window: str, end: int, final: bool) -> str | None:
+        """What comes after a stop, as far as the decision may look; None if that has not come yet."""
+        if window[end] == "\n":
+            # A line that ends with a stop is judged by itself: whoever types a line wants to hear it now.
+            return "\nThen"
+        ahead = window[end : end + LOOKAHEAD]
+        if word := _WORD.match(ahead):
+            return word.group()
+        return ahead if final or len(ahead) == LOOKAHEAD else None
+
+    def _ask(self, head: str, following: str) -> bool:
+        import sentencex
+
+        if not following.strip():
+            return True
+        position = 0
+        for sentence in sentencex.segment(self._language, head + following):
+            position += len(sentence)
+            if position >= len(head):
+                return position <= len(head) + len(following) - len(following.lstrip())
+        return False
+
+
+def _first_clause(window: str) -> int:
+    """Where the first clause of a long first sentence ends, 0 if nowhere near: the first sound comes sooner so."""
+    for mark in _CLAUSE.finditer(window, _FIRST_LEAST, FIRST_LIMIT):
+        if has_words(window[: mark.end()]):
+            return mark.end()
+    return 0
+
+
+def _forced_cut(window: str, limit: int) -> int:
+    """Where to cut a sentence longer than `limit`: after a clause, else at a space, else between two letters."""
+    least = limit // 3
+    for pattern in (_CLAUSE, _SPACE):
+        cuts = [mark.end() for mark in pattern.finditer(window, least, limit)]
+        if cuts:
+            return cuts[-1]
+    cut = limit
+    while cut > limit - _SHORTEN_SCAN and _joins(window[cut]):
+        cut -= 1
+    return cut
+
+
+def _joins(character: str) -> bool:
+    """Whether a character belongs to the one before it: combining marks, joiners, variation selectors."""
+    return unicodedata.combining(character) > 0 or unicodedata.category(character) in ("Mn", "Me", "Cf")

@@ -1,0 +1,68 @@
+"""Clients' sessions: who is connected, under which routing id, and whether its session door is open."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+MAX_UNATTACHED = 256
+
+
+@dataclass(slots=True)
+class Session:
+    """One client. `attached` while it holds the session door open, which it must to ask for speech."""
+
+    id: str
+    peer: bytes
+    agent: str
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    attached: bool = False
+
+
+class Sessions:
+    """Owns the sessions. Those that never opened the door have no end of file to tell of their death: the oldest go."""
+
+    def __init__(self) -> None:
+        self._by_peer: OrderedDict[bytes, Session] = OrderedDict()
+        self._by_id: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def attached(self) -> int:
+        return sum(session.attached for session in self._by_id.values())
+
+    def open(self, peer: bytes, agent: str) -> tuple[Session, list[Session]]:
+        """A new session for a peer, and those that had to go for it, the peer's own former one among them."""
+        gone = [old] if (old := self._by_peer.get(peer)) is not None else []
+        for former in gone:
+            self.close(former)
+        unattached = [session for session in self._by_id.values() if not session.attached]
+        for oldest in unattached[: max(0, len(unattached) - MAX_UNATTACHED + 1)]:
+            self.close(oldest)
+            gone.append(oldest)
+        session = Session(secrets.token_hex(8), peer, agent)
+        self._by_peer[peer] = self._by_id[session.id] = session
+        return session, gone
+
+    def of_peer(self, peer: bytes) -> Session | None:
+        return self._by_peer.get(peer)
+
+    def get(self, session: str) -> Session | None:
+        return self._by_id.get(session)
+
+    def attach(self, token: str) -> Session | None:
+        """The session that this token opens, if it is one and is not open already."""
+        for session in self._by_id.values():
+            if not session.attached and hmac.compare_digest(session.token, token):
+                session.attached = True
+                return session
+        return None
+
+    def close(self, session: Session) -> None:
+        self._by_id.pop(session.id, None)
+        if self._by_peer.get(session.peer) is session:
+            del self._by_peer[session.peer]

@@ -1,0 +1,94 @@
+"""The session door: a plain stream socket whose end of file tells client and daemon of each other's death at once."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+import anyio
+import anyio.abc
+import structlog
+
+from voiceboxd.session import Session, Sessions
+
+log = structlog.get_logger()
+
+_TOKEN_WAIT = 5.0
+_LONGEST_LINE = 128
+_OUT_OF_FDS_PAUSE = 0.1
+
+
+class SessionServer:
+    """Owns the listening socket and one task a client, each waiting for the end of its connection."""
+
+    def __init__(
+        self, listener: socket.socket, sessions: Sessions, closed: Callable[[Session], None], most: int
+    ) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._sessions = sessions
+        self._closed = closed
+        self._most = most
+        self._open = 0
+
+    async def serve(self) -> None:
+        """Takes connections, for ever."""
+        async with anyio.create_task_group() as clients:
+            while True:
+                await anyio.wait_readable(self._listener)
+                try:
+                    connection, _ = self._listener.accept()
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    log.warning("cannot accept a client", error=str(error))
+                    await anyio.sleep(_OUT_OF_FDS_PAUSE)
+                    continue
+                if self._open >= self._most:
+                    connection.close()
+                    continue
+                connection.setblocking(False)
+                self._open += 1
+                clients.start_soon(self._attend, connection)
+
+    async def _attend(self, connection: socket.socket) -> None:
+        session: Session | None = None
+        try:
+            with anyio.move_on_after(_TOKEN_WAIT):
+                session = self._sessions.attach(await _line(connection))
+                if session is not None:
+                    connection.send(b"OK\n")
+            if session is not None:
+                await _end_of(connection)
+        except OSError as error:
+            log.debug("session door", error=str(error))
+        finally:
+            self._open -= 1
+            connection.close()
+            if session is not None:
+                self._closed(session)
+
+    def close(self) -> None:
+        """Close the door: every client learns at once."""
+        self._listener.close()
+
+
+async def _line(connection: socket.socket) -> str:
+    """One short line, without its newline; what there is, if the peer ends before it."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+        await anyio.wait_readable(connection)
+        piece = connection.recv(_LONGEST_LINE - len(line))
+        if not piece:
+            break
+        line += piece
+    with contextlib.suppress(UnicodeDecodeError):
+        return line.decode("ascii").strip()
+    return ""
+
+
+async def _end_of(connection: socket.socket) -> None:
+    """Returns at end of file. What a client says here after its token means nothing, and ends it."""
+    await anyio.wait_readable(connection)
+    connection.recv(_LONGEST_LINE)

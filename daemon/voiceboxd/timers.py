@@ -1,0 +1,65 @@
+"""One alarm clock for the daemon: callbacks at points of its monotonic clock, one sleeping task, no polling."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+
+import anyio
+
+
+class Timer:
+    """A callback that may be set to one future moment at a time; setting it again moves it."""
+
+    def __init__(self, timers: Timers, callback: Callable[[], None]) -> None:
+        self._timers = timers
+        self._callback = callback
+        self._at: float | None = None
+
+    def set(self, at: float | None) -> None:
+        """Ring at `at`, seconds of `anyio.current_time`; None: not at all."""
+        at = None if at is None or math.isinf(at) else at
+        if at != self._at:
+            self._at = at
+            if at is not None:
+                self._timers.push(at, self)
+
+    def ring(self, at: float) -> None:
+        """Called by `Timers`; entries that were moved meanwhile are silent."""
+        if at == self._at:
+            self._at = None
+            self._callback()
+
+
+class Timers:
+    """Owns the heap and the task that sleeps until its first entry."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = itertools.count()
+        self._changed = anyio.Event()
+
+    def timer(self, callback: Callable[[], None]) -> Timer:
+        """A new timer, not set."""
+        return Timer(self, callback)
+
+    def push(self, at: float, timer: Timer) -> None:
+        heapq.heappush(self._heap, (at, next(self._count), timer))
+        if self._heap[0][2] is timer:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Rings what is due, for ever."""
+        while True:
+            self._ring_due()
+            deadline = self._heap[0][0] if self._heap else math.inf
+            self._changed = anyio.Event()
+            with anyio.CancelScope(deadline=deadline):
+                await self._changed.wait()
+
+    def _ring_due(self) -> None:
+        while self._heap and self._heap[0][0] <= anyio.current_time():
+            at, _, timer = heapq.heappop(self._heap)
+            timer.ring(at)

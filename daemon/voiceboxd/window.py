@@ -1,0 +1,82 @@
+"""How much sound each session holds that it has not given credit for: pure arithmetic, the lender's book."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+WINDOW_SECONDS = 30.0
+WINDOW_BYTES = 4_000_000
+PATIENCE = 60.0
+BYTES_PER_FRAME = 4
+
+
+@dataclass(slots=True)
+class Window:
+    """Owns the loans of one session: which pieces of which request it still holds. Times in seconds."""
+
+    credited_at: float
+    held_seconds: float = 0.0
+    held_bytes: int = 0
+    _loans: dict[str, deque[tuple[int, int, int]]] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether another segment may begin."""
+        return self.held_seconds < WINDOW_SECONDS and self.held_bytes < WINDOW_BYTES
+
+    def holds(self, req: str) -> bool:
+        """Whether any piece of this request is out."""
+        return bool(self._loans.get(req))
+
+    def lend(self, req: str, seq: int, frames: Iterable[int], rate: int, now: float) -> None:
+        """Pieces `seq`, `seq` + 1, ... of so many frames each were sent."""
+        if not self.held_bytes:
+            self.credited_at = now
+        loans = self._loans.setdefault(req, deque())
+        for offset, count in enumerate(frames):
+            loans.append((seq + offset, count, rate))
+            self._move(count, rate)
+
+    def credit(self, req: str, first: int, last: int, now: float) -> None:
+        """The client is done with pieces `first` to `last`; those it never had, or gave back before, do not count."""
+        loans = self._loans.get(req)
+        if not loans:
+            return
+        self.credited_at = now
+        kept: deque[tuple[int, int, int]] = deque()
+        while loans and loans[0][0] <= last:
+            seq, count, rate = loans.popleft()
+            if seq < first:
+                kept.append((seq, count, rate))
+            else:
+                self._move(-count, rate)
+        loans.extendleft(reversed(kept))
+        if not loans:
+            del self._loans[req]
+
+    def forget(self, req: str) -> None:
+        """The request is over; whatever the client still has is its own."""
+        for _, count, rate in self._loans.pop(req, ()):
+            self._move(-count, rate)
+
+    def forget_all(self) -> None:
+        """The session will not be read from any more."""
+        for req in list(self._loans):
+            self.forget(req)
+
+    def _move(self, frames: int, rate: int) -> None:
+        self.held_bytes += frames * BYTES_PER_FRAME
+        self.held_seconds = max(0.0, self.held_seconds + frames / rate)
+        if not self.held_bytes:
+            self.held_seconds = 0.0
+
+
+def longest_idle(windows: dict[str, Window], now: float) -> str | None:
+    """The session to end when memory is needed: it holds sound and gave no credit for longest, and over `PATIENCE`."""
+    idle = [(window.credited_at, session) for session, window in windows.items() if window.held_bytes]
+    if not idle:
+        return None
+    credited_at, session = min(idle)
+    return session if now - credited_at > PATIENCE else None
