@@ -40,6 +40,8 @@ def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assig
     """The provider and voice for a request, `Undecided`, or the `VoiceboxError` that says why there is none."""
     check_standard_fields(say)
     named, voice = _split(say.voice, installed)
+    if say.provider and named and named != say.provider:
+        raise errors.BadRequest(f"voice is {say.voice!r}, which belongs to {named}, but provider is {say.provider!r}")
     bound = say.provider or named
     candidates = _bound(bound, installed) if bound else _in_order(installed, wish)
     asked = voice or (wish.voice if not (bound or say.language) else None)
@@ -135,7 +137,8 @@ def _none_found(
     if voice is not None and not any(own.id.lower() == voice.lower() for own in voices):
         return errors.NoSuchVoice(f"no voice is called {voice!r}{_nearest(voice, [own.id for own in voices])}")
     if language is not None:
-        spoken = sorted({tag for own in voices if voice in (None, own.id) for tag in own.languages})
+        asked = [own for own in voices if voice is None or own.id.lower() == voice.lower()]
+        spoken = sorted({tag for own in asked for tag in own.languages})
         whose = f"the voice {voice!r} does not speak" if voice else "no installed voice speaks"
         return errors.NoSuchLanguage(f"{whose} {language!r}; there is {', '.join(spoken) or 'none'}")
     return errors.ProviderFailed("no provider with a voice is installed")
@@ -179,7 +182,8 @@ def _check_style(say: schema.Say, provider: str, capabilities: Capabilities) -> 
 def _check_options(options: dict[str, Any], provider: str, capabilities: Capabilities) -> None:
     if not options:
         return
-    known = list(capabilities.options.get("properties", {}))
+    properties = capabilities.options.get("properties")
+    known = list(properties) if isinstance(properties, dict) else []
     for name in options:
         if name not in known:
             there = _nearest(name, known) if known else "; it has none"
@@ -188,12 +192,13 @@ def _check_options(options: dict[str, Any], provider: str, capabilities: Capabil
     import referencing
 
     try:
+        jsonschema.Draft202012Validator.check_schema(capabilities.options)
         # A registry of its own: a schema from a provider must not make the daemon fetch anything.
         jsonschema.Draft202012Validator(capabilities.options, registry=referencing.Registry()).validate(options)
     except jsonschema.ValidationError as error:
         where = ".".join(str(part) for part in error.absolute_path) or "options"
         raise errors.BadOption(f"{provider}: {where}: {error.message}") from None
-    except (jsonschema.SchemaError, referencing.exceptions.Unresolvable) as error:
+    except Exception as error:  # a provider's schema may be wrong in ways that jsonschema does not foresee
         raise errors.BadOption(f"{provider} describes its options wrongly: {error}") from None
 
 

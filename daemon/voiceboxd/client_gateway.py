@@ -133,7 +133,7 @@ class ClientGateway:
         self._link.send(peer, schema.encode(reply))
 
     def _hello(self, peer: bytes, hello: schema.Hello) -> None:
-        if self._token is not None and not hmac.compare_digest(hello.token or "", self._token):
+        if self._token is not None and not hmac.compare_digest((hello.token or "").encode(), self._token.encode()):
             self._complain(peer, errors.Refused("the token of endpoint.json is wrong or missing"))
             return
         proto = wire.agree(hello.proto_min, hello.proto_max)

@@ -200,6 +200,7 @@ class Dispatcher:
     def from_provider(self, provider: str, epoch: int, message: schema.Message, payload: Payload) -> None:
         """Sound, or the end of a segment."""
         now, ledger = anyio.current_time(), self.ledger
+        held = ledger.in_work(provider, epoch)
         effects: list[Effect] | None
         match message:
             case schema.Chunk():
@@ -215,17 +216,14 @@ class Dispatcher:
                 effects = []
             case _:
                 raise Violation(f"it sent {type(message).__name__}")
-        self._settle(provider, message)
+        if ledger.in_work(provider, epoch) < held:
+            # Not for a message that repeats the end of a segment: the state machine would count one too few.
+            self._gateway.actors[provider].post(fsm.JobEnded(isinstance(message, schema.SegmentDone)))
         if effects is None:
             self._tally.count("stale attempt")
         self._do(effects or [])
         if not isinstance(message, schema.Chunk):
             self._pump_provider(provider)
-
-    def _settle(self, provider: str, message: schema.Message) -> None:
-        """Tell the provider's state machine that a segment is over."""
-        if isinstance(message, schema.SegmentDone | schema.SegmentFailed | schema.SegmentCancelled):
-            self._gateway.actors[provider].post(fsm.JobEnded(isinstance(message, schema.SegmentDone)))
 
     # --- choosing and dispatching
 

@@ -19,8 +19,13 @@ from voiceboxd.window import BYTES_PER_FRAME, Window
 
 MAX_TRIES = 2
 REMEMBERED = 4096
+# A streamed text must not need more of itself to be cut than the client may send: at most three quarters of TEXT_WINDOW
+# are sure to be granted, and a character takes up to four bytes.
+LONGEST_SEGMENT = 12_000
+LONGEST_DEADLINE_MS = 10**12
 _LONGEST_PIECE = 0.5
-_RUNS_TOLD = 100
+# Together with the message below what a header holds, however many bytes each character takes.
+_RUNS_TOLD = 24
 _REASON_TOLD = 400
 
 
@@ -81,7 +86,7 @@ class Ledger:
 
     def admit(self, say: schema.Say, session: str, text: str, seed: int, now: float) -> Request:
         """Enter a request. From here on it has an end."""
-        deadline = None if say.deadline_ms is None else now + say.deadline_ms / 1000
+        deadline = None if say.deadline_ms is None else now + min(say.deadline_ms, LONGEST_DEADLINE_MS) / 1000
         self._order += 1
         request = Request(say, session, now, deadline, self._order, seed)
         request.early_text.append(text)
@@ -94,7 +99,8 @@ class Ledger:
     def accept(self, request: Request, assignment: Assignment, now: float) -> list[Effect]:
         """It is known who will speak it."""
         request.assignment = assignment
-        request.segmenter = Segmenter(assignment.language, assignment.max_chars, shorten_first=not assignment.streaming)
+        longest = min(assignment.max_chars, LONGEST_SEGMENT)
+        request.segmenter = Segmenter(assignment.language, longest, shorten_first=not assignment.streaming)
         accepted = schema.Accepted(
             boot=self.boot,
             req=request.req,
@@ -168,8 +174,7 @@ class Ledger:
         work.attempt, work.seq, work.proof_owed = request.attempts, 0, work.frames > 0
         self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
         request.provider = (provider, epoch)
-        if not request.runs or (request.runs[-1].provider, request.runs[-1].epoch) != (provider, epoch):
-            request.runs.append(Run(provider, epoch))
+        request.run_by(provider, epoch)
         return [ToProvider(provider, epoch, self._synthesize(request, work, epoch, now), work.segment.text.encode())]
 
     def _synthesize(self, request: Request, work: Work, epoch: int, now: float) -> schema.Synthesize:
@@ -256,13 +261,14 @@ class Ledger:
     def segment_done(self, provider: str, epoch: int, done: schema.SegmentDone, now: float) -> list[Effect] | None:
         """A segment is complete."""
         request = self._at_work(provider, epoch, done.req, done.attempt)
-        self._free(provider, epoch, done.req, done.attempt)
         if request is None:
+            self._free(provider, epoch, done.req, done.attempt)
             return None
         work = request.work
         assert work is not None
         if work.proof_owed or done.frames != work.frames:
             raise Violation(f"SegmentDone counts {done.frames} frames where {work.frames} came")
+        self._free(provider, epoch, done.req, done.attempt)
         if not work.frames:
             assert request.assignment is not None
             return self.fail(request, _unspeakable(request.assignment, [work.segment.text.strip()[:40]]), now)
@@ -283,13 +289,11 @@ class Ledger:
             return self.fail(request, error, now)
         return self._broke(request, f"{provider}: {failed.message}", now)
 
-    def segment_cancelled(self, provider: str, epoch: int, cancelled: schema.SegmentCancelled) -> bool:
-        """A provider stopped a segment as asked. False if nobody had asked: then it broke off by itself."""
-        request = self._at_work(provider, epoch, cancelled.req, cancelled.attempt)
-        self._free(provider, epoch, cancelled.req, cancelled.attempt)
-        if request is not None:
+    def segment_cancelled(self, provider: str, epoch: int, cancelled: schema.SegmentCancelled) -> None:
+        """A provider stopped a segment as asked. `Violation` if nobody had asked."""
+        if self._at_work(provider, epoch, cancelled.req, cancelled.attempt) is not None:
             raise Violation("SegmentCancelled without Cancel")
-        return True
+        self._free(provider, epoch, cancelled.req, cancelled.attempt)
 
     def provider_lost(self, provider: str, epoch: int, reason: str, now: float) -> list[Effect]:
         """An incarnation is gone, with all that it had in work."""
@@ -306,9 +310,11 @@ class Ledger:
         assert work is not None
         assert assignment is not None
         work.attempt = None
-        request.runs[-1].outcome, request.runs[-1].reason = "failed", reason[:_REASON_TOLD]
+        reason = reason[:_REASON_TOLD]
+        request.runs[-1].outcome, request.runs[-1].reason = "failed", reason
         work.failures = 1 if work.frames > work.frames_at_failure else work.failures + 1
-        work.frames_at_failure = work.frames
+        # The furthest it ever got: a segment that is begun again and breaks off no later has not got on.
+        work.frames_at_failure = max(work.frames_at_failure, work.frames)
         if work.failures >= MAX_TRIES:
             error = errors.ProviderFailed(f"failed {work.failures} times at the same place: {reason}")
             return self.fail(request, error, now)
@@ -324,7 +330,7 @@ class Ledger:
             return self.fail(request, errors.ProviderFailed(reason), now)
         request.weaken(how)
         if how == "segment":
-            request.frames, work.frames, work.crc, work.frames_at_failure = work.start, 0, 0, -1
+            request.frames, work.frames, work.crc = work.start, 0, 0
             reset = schema.Reset(
                 boot=self.boot, req=request.req, segment=work.segment.number, frames=work.start, reason=reason
             )
@@ -351,7 +357,10 @@ class Ledger:
         return request
 
     def _free(self, provider: str, epoch: int, req: str, attempt: int) -> None:
-        self._slots.get((provider, epoch), set()).discard(Slot(req, attempt))
+        slots = self._slots.get((provider, epoch), set())
+        slots.discard(Slot(req, attempt))
+        if not slots:
+            self._slots.pop((provider, epoch), None)
 
     # --- ends
 

@@ -166,8 +166,8 @@ class ProviderActor:
                 self._kill()
             case fsm.Up():
                 self._listener.provider_up(self.id)
-            case fsm.Lost(reason, gone):
-                self._listener.provider_lost(self.id, self.epoch, reason, gone=gone)
+            case fsm.Lost(epoch, reason, gone):
+                self._listener.provider_lost(self.id, epoch, reason, gone=gone)
 
     def _kill(self) -> None:
         self._condemned = self.epoch

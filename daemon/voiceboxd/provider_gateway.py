@@ -97,7 +97,7 @@ class ProviderGateway:
         if actor is None or not isinstance(message, schema.Hello) or message.epoch != actor.epoch or not actor.alive:
             self._tally.count("stale provider")
             return
-        if not hmac.compare_digest(message.token or "", actor.token):
+        if not hmac.compare_digest((message.token or "").encode(), actor.token.encode()):
             self._tally.count("forged provider")
             return
         self._forget(actor)
@@ -118,7 +118,8 @@ class ProviderGateway:
         welcome = schema.Welcome(proto=proto, boot=self._boot, session=actor.id, version=__version__, pid=os.getpid())
         self._link.send(peer, schema.encode(welcome))
         actor.post(fsm.HelloCame())
-        floor.provider_described(actor.id)
+        if actor.capabilities is not None:
+            floor.provider_described(actor.id)
 
     def _forget(self, actor: ProviderActor) -> None:
         """Peers of former incarnations."""
@@ -159,9 +160,12 @@ class ProviderGateway:
         actor.post(fsm.Heard(steps=message.steps))
 
 
-def _capabilities(hello: schema.Hello) -> Capabilities:
+def _capabilities(hello: schema.Hello) -> Capabilities | None:
+    """What the engine can do; None if it could not even be asked, and a Fault follows."""
+    if hello.capabilities is None:
+        return None
     try:
-        return msgspec.convert(hello.capabilities or {}, Capabilities)
+        return msgspec.convert(hello.capabilities, Capabilities)
     except msgspec.ValidationError as error:
         raise Violation(f"its capability document is wrong: {error}") from None
 

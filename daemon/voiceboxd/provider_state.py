@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from voiceboxd.restart import RestartPolicy, after_failure
+from voiceboxd.restart import REMEMBERED, RestartPolicy, after_failure
 
 PERMANENT_EXIT = 78  # EX_CONFIG of sysexits.h
 
@@ -71,6 +71,7 @@ class ProviderState:
     restarts: int = 0
     failures: tuple[float, ...] = ()
     delivered: bool = False
+    probe: bool = False
     steps: int = -1
     permanent: bool = False
     reason: str | None = None
@@ -193,8 +194,10 @@ class Up(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """What it had in work is lost; `gone` if nobody will start it again soon: its waiting requests fail."""
+    """What the incarnation `epoch` had in work is lost; `gone` if nobody will start it again soon: its waiting requests
+    fail."""
 
+    epoch: int
     reason: str
     gone: bool
 
@@ -298,7 +301,7 @@ def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[
             phase=Phase.SUSPECT if state.phase is Phase.SUSPECT else Phase.BUSY,
             jobs=state.jobs + 1,
             heard=heard,
-            due=now + state.limits.progress,
+            due=state.due if state.cancelling else now + state.limits.progress,
         )
     ), []
 
@@ -306,7 +309,7 @@ def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[
 def _job_ended(state: ProviderState, delivered: bool, now: float) -> tuple[ProviderState, list[Effect]]:
     state = replace(state, jobs=state.jobs - 1, heard=now, cancelling=False)
     if delivered:
-        state = replace(state, delivered=True, failures=())
+        state = replace(state, delivered=True, failures=(), probe=False)
     if state.jobs or state.phase not in SERVING:
         return _armed(replace(state, due=now + state.limits.progress) if state.phase in SERVING else state), []
     return _armed(replace(state, phase=Phase.READY, due=now + state.limits.idle)), []
@@ -314,14 +317,17 @@ def _job_ended(state: ProviderState, delivered: bool, now: float) -> tuple[Provi
 
 def _kill(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
     killing = replace(state, phase=Phase.KILLING, reason=reason, due=now + state.limits.drain, jobs=0)
-    lost: list[Effect] = [Lost(reason, gone=False)] if state.phase in SERVING else []
+    lost: list[Effect] = [Lost(state.epoch, reason, gone=False)] if state.phase in SERVING or state.jobs else []
     return _armed(killing), [*lost, Kill()]
 
 
 def _stop(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
     if state.phase in RESTING or state.phase is Phase.FAILED:
-        return _armed(replace(state, phase=Phase.STOPPED, wanted=False, failures=(), reason=reason)), []
-    if state.phase not in ALIVE or state.phase in (Phase.DRAINING, Phase.KILLING):
+        stopped = replace(state, phase=Phase.STOPPED, wanted=False, failures=(), probe=False, reason=reason)
+        return _armed(stopped), []
+    if state.phase is Phase.KILLING:
+        return replace(state, phase=Phase.DRAINING, wanted=False), []
+    if state.phase not in ALIVE or state.phase is Phase.DRAINING:
         return state, []
     draining = replace(state, phase=Phase.DRAINING, wanted=False, due=now + state.limits.drain, reason=reason)
     return _armed(draining), [Leave(reason)]
@@ -335,12 +341,12 @@ def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderSt
     lost = state.phase in SERVING
     state = replace(state, jobs=0, reason=reason)
     if state.permanent or event.code == PERMANENT_EXIT:
-        return _armed(replace(state, phase=Phase.FAILED)), [Lost(reason, gone=True)]
-    failures = state.failures if state.delivered else (*state.failures, now)
-    verdict = after_failure(state.limits.restart, failures, now, event.chance)
+        return _armed(replace(state, phase=Phase.FAILED)), [Lost(state.epoch, reason, gone=True)]
+    failures = state.failures if state.delivered else (*state.failures, now)[-REMEMBERED:]
+    verdict = after_failure(state.limits.restart, failures, now, event.chance, probe=state.probe)
     phase = Phase.QUARANTINED if verdict.quarantined else Phase.BACKOFF
     state = replace(state, phase=phase, failures=failures, due=now + verdict.delay)
-    effects: list[Effect] = [Lost(reason, gone=verdict.quarantined)] if lost or verdict.quarantined else []
+    effects: list[Effect] = [Lost(state.epoch, reason, gone=verdict.quarantined)] if lost or verdict.quarantined else []
     if not verdict.delay:
         state, more = _restart(state, now)
         return state, [*effects, *more]
@@ -348,8 +354,8 @@ def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderSt
 
 
 def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
-    lost: list[Effect] = [Lost(state.reason or "it was stopped", gone=False)] if state.jobs else []
-    stopped = replace(state, phase=Phase.STOPPED, jobs=0, failures=())
+    lost: list[Effect] = [Lost(state.epoch, state.reason or "it was stopped", gone=False)] if state.jobs else []
+    stopped = replace(state, phase=Phase.STOPPED, jobs=0, failures=(), probe=False)
     if state.wanted:
         started, effects = _start(stopped, now)
         return started, [*lost, *effects]
@@ -357,7 +363,7 @@ def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effec
 
 
 def _restart(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
-    return _start(replace(state, restarts=state.restarts + 1), now)
+    return _start(replace(state, restarts=state.restarts + 1, probe=state.phase is Phase.QUARANTINED), now)
 
 
 def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
@@ -379,11 +385,11 @@ def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]
 
 def _owed(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
     limits = state.limits
-    if now - state.heard >= limits.silence:
+    if now >= state.heard + limits.silence:
         return _kill(state, f"no sign of life for {limits.silence:g} s", now)
     if now >= state.due:
         what = "it made no progress" if state.jobs else "it did not finish loading"
         return _kill(state, f"{what} in time", now)
-    if now - state.heard >= limits.suspect and state.phase is not Phase.SUSPECT:
+    if now >= state.heard + limits.suspect and state.phase is not Phase.SUSPECT:
         return _armed(replace(state, phase=Phase.SUSPECT)), []
     return _armed(state), []

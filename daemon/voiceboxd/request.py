@@ -100,6 +100,15 @@ class Request:
     def runs_now(self) -> bool:
         return not self.ended and self.work is not None and self.work.attempt is not None
 
+    def run_by(self, provider: str, epoch: int) -> None:
+        """Note who speaks the next segment."""
+        last = self.runs[-1] if self.runs else None
+        if last is not None and last.outcome == "running":
+            if (last.provider, last.epoch) == (provider, epoch):
+                return
+            last.outcome = "done"
+        self.runs.append(Run(provider, epoch))
+
     def weaken(self, what: str) -> None:
         """Note that this happened; the weakest is told at the end."""
         order = (None, *wire.RESUMED)

@@ -6,15 +6,26 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+# Codes of ISO 15924 that stand for several of Unicode's scripts, or for a variant of one.
+_COMPOUND = {
+    "Hans": ("Hani",),
+    "Hant": ("Hani",),
+    "Hrkt": ("Hira", "Kana"),
+    "Jpan": ("Hani", "Hira", "Kana"),
+    "Kore": ("Hang", "Hani"),
+    "Jamo": ("Hang",),
+    "Hanb": ("Hani", "Bopo"),
+}
 _NAMED = 5
 _LONGEST = 40
 
 
 def foreign_words(text: str, scripts: Sequence[str]) -> list[str]:
-    """The first few words with a letter outside `scripts` (ISO 15924 codes; none given: the voice reads anything)."""
+    """The first few words with a letter outside `scripts` (ISO 15924 codes; none that is known: the voice reads anything)."""
     if not scripts or (text.isascii() and "Latn" in scripts):
         return []
-    return list(_first_few(_pattern(tuple(sorted(scripts))).finditer(text)))
+    pattern = _pattern(tuple(sorted(scripts)))
+    return list(_first_few(pattern.finditer(text))) if pattern else []
 
 
 def _first_few(matches: Iterator[Any]) -> Iterator[str]:
@@ -32,6 +43,22 @@ def _first_few(matches: Iterator[Any]) -> Iterator[str]:
 def _pattern(scripts: tuple[str, ...]) -> Any:
     import regex
 
-    own = "".join(rf"\p{{Script={code}}}" for code in scripts)
+    codes = [code for script in scripts for code in _COMPOUND.get(script, (script,))]
+    own = [rf"\p{{Script={code}}}" for code in codes if _is_script(code)]
+    if not own:
+        return None
     # Common and Inherited: letters that belong to no script of their own, such as the micro sign and accents.
-    return regex.compile(rf"\w*[\p{{L}}--[{own}\p{{Script=Zyyy}}\p{{Script=Zinh}}]]\w*", regex.VERSION1)
+    # A match begins where a word does; else a long word of the voice's own would be searched from each of its letters.
+    return regex.compile(
+        rf"(?<!\w)\w*[\p{{L}}--[{''.join(own)}\p{{Script=Zyyy}}\p{{Script=Zinh}}]]\w*", regex.VERSION1
+    )
+
+
+def _is_script(code: str) -> bool:
+    import regex
+
+    try:
+        regex.compile(rf"\p{{Script={code}}}")
+    except regex.error:
+        return False
+    return code.isalpha()

@@ -57,7 +57,7 @@ class Sessions:
     def attach(self, token: str) -> Session | None:
         """The session that this token opens, if it is one and is not open already."""
         for session in self._by_id.values():
-            if not session.attached and hmac.compare_digest(session.token, token):
+            if not session.attached and hmac.compare_digest(session.token.encode(), token.encode()):
                 session.attached = True
                 return session
         return None

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+_Tag = Annotated[str, msgspec.Meta(max_length=64)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
@@ -14,8 +15,8 @@ class Voice(msgspec.Struct, kw_only=True):
 
     id: _Name
     name: str = ""
-    languages: list[str] = []
-    scripts: list[str] = []
+    languages: list[_Tag] = []
+    scripts: list[_Tag] = []
     gender: str | None = None
     kind: str = "preset"
     default: bool = False
@@ -28,7 +29,7 @@ class Capabilities(msgspec.Struct, kw_only=True):
     version: str
     kinds: list[str] = msgspec.field(default_factory=lambda: ["tts"])
     voices: list[Voice] = []
-    sample_rate: int = 24000
+    sample_rate: Annotated[int, msgspec.Meta(ge=8_000, le=192_000)] = 24000
     max_chars: Annotated[int, msgspec.Meta(ge=20, le=100_000)] = 400
     streaming: bool = False
     deterministic: bool = False

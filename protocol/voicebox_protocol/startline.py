@@ -22,8 +22,8 @@ class StartLine(NamedTuple):
     settings: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
 
     def encode(self) -> bytes:
-        """One line of JSON, ended by a newline."""
-        return json.dumps(self._asdict()).encode() + b"\n"
+        """One line of JSON, ended by a newline; what JSON does not know (TOML's dates) goes as text."""
+        return json.dumps(self._asdict(), default=str).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> StartLine:
