@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from voicebox_protocol import errors, schema, wire
+from voicebox_protocol import errors, fit, schema, wire
 from voicebox_protocol.capabilities import Capabilities, Voice, speaks
+from voicebox_protocol.fit import nearest
 from voiceboxd.request import Assignment
-
-RATES = range(8_000, 192_001)
-VOLUMES = (0.0, 4.0)
 
 
 class Candidate(NamedTuple):
@@ -63,8 +60,7 @@ def check_standard_fields(say: schema.Say) -> None:
         value = getattr(say, name)
         if value is not None and value not in allowed:
             raise errors.BadRequest(f"{name} is {value!r}; it takes {', '.join(allowed)}")
-    if say.sample_rate is not None and say.sample_rate not in RATES:
-        raise errors.BadRequest(f"sample_rate is {say.sample_rate}; it takes {RATES[0]} to {RATES[-1]} Hz")
+    fit.check_rate(say.sample_rate)
 
 
 def _split(voice: str | None, installed: Sequence[Candidate]) -> tuple[str | None, str | None]:
@@ -78,7 +74,7 @@ def _bound(provider: str, installed: Sequence[Candidate]) -> list[Candidate]:
     own = [candidate for candidate in installed if candidate.id == provider]
     if not own:
         names = [candidate.id for candidate in installed]
-        raise errors.NoSuchProvider(f"no provider is called {provider!r}{_nearest(provider, names)}")
+        raise errors.NoSuchProvider(f"no provider is called {provider!r}{nearest(provider, names)}")
     return own
 
 
@@ -135,7 +131,7 @@ def _none_found(
         return errors.ProviderFailed(f"no provider can speak at present ({reasons})")
     voices = [v for c in candidates if c.capabilities for v in c.capabilities.voices]
     if voice is not None and not any(own.id.lower() == voice.lower() for own in voices):
-        return errors.NoSuchVoice(f"no voice is called {voice!r}{_nearest(voice, [own.id for own in voices])}")
+        return errors.NoSuchVoice(f"no voice is called {voice!r}{nearest(voice, [own.id for own in voices])}")
     if language is not None:
         asked = [own for own in voices if voice is None or own.id.lower() == voice.lower()]
         spoken = sorted({tag for own in asked for tag in own.languages})
@@ -147,8 +143,7 @@ def _none_found(
 def _assign(say: schema.Say, candidate: Candidate, voice: Voice) -> Assignment:
     capabilities = candidate.capabilities
     assert capabilities is not None
-    _check_style(say, candidate.id, capabilities)
-    _check_options(say.options or {}, candidate.id, capabilities)
+    fit.check(say, candidate.id, capabilities)
     return Assignment(
         provider=candidate.id,
         voice=voice.id,
@@ -159,52 +154,3 @@ def _assign(say: schema.Say, candidate: Candidate, voice: Voice) -> Assignment:
         deterministic=capabilities.deterministic,
         scripts=tuple(voice.scripts),
     )
-
-
-def _check_style(say: schema.Say, provider: str, capabilities: Capabilities) -> None:
-    for name in ("speed", "pitch", "volume"):
-        value, range_ = getattr(say, name), getattr(capabilities, name)
-        if name == "volume" and range_ is None:
-            range_ = VOLUMES
-        if value is None or (range_ is None and value == 1):
-            continue
-        if range_ is None:
-            raise errors.BadOption(f"{provider} cannot change the {name}")
-        if not range_[0] <= value <= range_[1]:
-            raise errors.BadRequest(f"{name} is {value:g}; {provider} takes {range_[0]:g} to {range_[1]:g}")
-    if say.instruct and not capabilities.instruct:
-        raise errors.BadOption(f"{provider} takes no instructions (instruct)")
-    if say.model is not None and say.model not in capabilities.models:
-        there = ", ".join(capabilities.models) or "none to choose from"
-        raise errors.BadOption(f"{provider} has no model {say.model!r}; there is {there}")
-
-
-def _check_options(options: dict[str, Any], provider: str, capabilities: Capabilities) -> None:
-    if not options:
-        return
-    properties = capabilities.options.get("properties")
-    known = list(properties) if isinstance(properties, dict) else []
-    for name in options:
-        if name not in known:
-            there = _nearest(name, known) if known else "; it has none"
-            raise errors.BadOption(f"{provider} has no option {name!r}{there}")
-    import jsonschema
-    import referencing
-
-    try:
-        jsonschema.Draft202012Validator.check_schema(capabilities.options)
-        # A registry of its own: a schema from a provider must not make the daemon fetch anything.
-        jsonschema.Draft202012Validator(capabilities.options, registry=referencing.Registry()).validate(options)
-    except jsonschema.ValidationError as error:
-        where = ".".join(str(part) for part in error.absolute_path) or "options"
-        raise errors.BadOption(f"{provider}: {where}: {error.message}") from None
-    except Exception as error:  # a provider's schema may be wrong in ways that jsonschema does not foresee
-        raise errors.BadOption(f"{provider} describes its options wrongly: {error}") from None
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """How to go on after "no such thing": the nearest name, else what there is."""
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there is {', '.join(sorted(known)[:20])}" if known else ""

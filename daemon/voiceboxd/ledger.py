@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from voicebox_protocol import checksum, errors, schema, wire
 from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
-from voiceboxd.request import Assignment, Request, Run, Work, segment_seed
+from voiceboxd.request import Assignment, Request, Work, segment_seed
 from voiceboxd.scripts import foreign_words
 from voiceboxd.segmentation import Segmenter
 from voiceboxd.window import BYTES_PER_FRAME, Window
@@ -269,6 +269,7 @@ class Ledger:
         if work.proof_owed or done.frames != work.frames:
             raise Violation(f"SegmentDone counts {done.frames} frames where {work.frames} came")
         self._free(provider, epoch, done.req, done.attempt)
+        work.attempt = None
         if not work.frames:
             assert request.assignment is not None
             return self.fail(request, _unspeakable(request.assignment, [work.segment.text.strip()[:40]]), now)
@@ -284,6 +285,8 @@ class Ledger:
         self._free(provider, epoch, failed.req, failed.attempt)
         if request is None:
             return None
+        assert request.work is not None
+        request.work.attempt = None
         error = errors.from_wire(failed.code, failed.message)
         if isinstance(error, errors.UsageError | errors.SpeechError):
             return self.fail(request, error, now)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
 # As many failures as can matter: more than any sensible budget, and few enough for 2^n.
 REMEMBERED = 64
 

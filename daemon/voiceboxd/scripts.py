@@ -49,9 +49,7 @@ def _pattern(scripts: tuple[str, ...]) -> Any:
         return None
     # Common and Inherited: letters that belong to no script of their own, such as the micro sign and accents.
     # A match begins where a word does; else a long word of the voice's own would be searched from each of its letters.
-    return regex.compile(
-        rf"(?<!\w)\w*[\p{{L}}--[{''.join(own)}\p{{Script=Zyyy}}\p{{Script=Zinh}}]]\w*", regex.VERSION1
-    )
+    return regex.compile(rf"(?<!\w)\w*[\p{{L}}--[{''.join(own)}\p{{Script=Zyyy}}\p{{Script=Zinh}}]]\w*", regex.VERSION1)
 
 
 def _is_script(code: str) -> bool:

@@ -128,7 +128,11 @@ KINDS: tuple[Kind, ...] = (
             Field("provider", "id", "providers only: its id, as it was told at its start"),
             Field("epoch", "u32", "providers only: its incarnation, as it was told at its start"),
             Field("pid", "u32", "the sender's process id"),
-            Field("capabilities", "map", "providers only: what the engine can do; null if it cannot even be asked, and Fault follows"),
+            Field(
+                "capabilities",
+                "map",
+                "providers only: what the engine can do; null if it cannot even be asked, and Fault follows",
+            ),
         ),
     ),
     Kind(

@@ -77,10 +77,10 @@ def test_nothing_broke_for_the_listener_if_nothing_of_the_segment_was_delivered(
         assert len(ending.end["attempts"]) == 2
 
 
-@pytest.mark.parametrize(("policy", "kind", "resumed"), [("segment", "Done", "segment"), ("next", "Done", "next"), (None, "Done", "next")])
-def test_what_cannot_be_exact_follows_the_request(
-    tmp_path: Path, policy: str | None, kind: str, resumed: str
-) -> None:
+@pytest.mark.parametrize(
+    ("policy", "kind", "resumed"), [("segment", "Done", "segment"), ("next", "Done", "next"), (None, "Done", "next")]
+)
+def test_what_cannot_be_exact_follows_the_request(tmp_path: Path, policy: str | None, kind: str, resumed: str) -> None:
     with running(fake(f'deterministic = false, crash_once = "{tmp_path}/flag"')) as daemon:
         ending = speak(daemon, f"{LONG}[[crash:3]]. And a second sentence.", on_failure=policy)
         assert (ending.end["kind"], ending.end.get("resumed")) == (kind, resumed)
@@ -180,7 +180,9 @@ def test_an_engine_that_cannot_even_be_found_says_so() -> None:
 
 
 def test_a_program_that_is_no_provider_is_quarantined_with_its_last_words() -> None:
-    config = '[provider.builtin]\nenabled = false\n[provider.sh]\ncommand = ["sh", "-c", "echo wrong door >&2; exit 3"]\n'
+    config = (
+        '[provider.builtin]\nenabled = false\n[provider.sh]\ncommand = ["sh", "-c", "echo wrong door >&2; exit 3"]\n'
+    )
     with running(config) as daemon:
         end = speak(daemon, "Hello.").end
         assert end["code"] == "PROVIDER_FAILED"
@@ -206,13 +208,16 @@ def test_an_idle_provider_that_is_killed_is_there_for_the_next_request(daemon: D
 
 
 def test_a_client_that_reads_nothing_holds_up_nobody() -> None:
-    with running(fake("ms_per_char = 100")) as daemon:
-        with WireClient(daemon.place) as lazy, WireClient(daemon.place) as brisk:
-            lazy.say("A sentence of the lazy one that is never read by anybody. " * 40)
-            assert brisk.speak("One. Two. Three.").end["kind"] == "Done"
-            # Its window is full: 30 s of sound, and not one segment more.
-            window = eventually(lambda: _provider_rests(daemon), "the lazy one's window is full")
-            assert window["requests"]["queued"] == 1
+    with (
+        running(fake("ms_per_char = 100")) as daemon,
+        WireClient(daemon.place) as lazy,
+        WireClient(daemon.place) as brisk,
+    ):
+        lazy.say("A sentence of the lazy one that is never read by anybody. " * 40)
+        assert brisk.speak("One. Two. Three.").end["kind"] == "Done"
+        # Its window is full: 30 s of sound, and not one segment more.
+        window = eventually(lambda: _provider_rests(daemon), "the lazy one's window is full")
+        assert window["requests"]["queued"] == 1
 
 
 def _provider_rests(daemon: Daemon) -> dict[str, Any] | None:

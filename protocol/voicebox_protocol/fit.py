@@ -1,0 +1,98 @@
+"""Whether an engine can do what is asked of it. The daemon asks before it accepts, the runner before it lets the engine
+near: what cannot be honoured is refused with the nearest name, never dropped.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection
+from typing import Any
+
+from voicebox_protocol.capabilities import Capabilities
+from voicebox_protocol.errors import BadOption, BadRequest
+from voicebox_protocol.schema import Say, Synthesize
+
+RATES = (8_000, 192_000)
+VOLUMES = (0.0, 2.0)
+"""The range that the runner offers where an engine has no volume of its own: it scales the samples."""
+
+_NAMED = 20
+_DEEPEST = 32
+_LONGEST_WHY = 500
+
+
+def check(wish: Say | Synthesize, who: str, able: Capabilities) -> None:
+    """Raise `BadRequest` or `BadOption` for the first thing that `able` cannot honour; `who` is the provider's id."""
+    check_rate(wish.sample_rate)
+    for name, value, between in (
+        ("speed", wish.speed, able.speed),
+        ("pitch", wish.pitch, able.pitch),
+        ("volume", wish.volume, able.volume),
+    ):
+        _check_factor(name, value, between, who)
+    if wish.instruct and not able.instruct:
+        raise BadOption(f"{who} takes no instructions (instruct)")
+    if wish.model is not None and wish.model not in able.models:
+        raise BadOption(f"{who} has no model {wish.model!r}{nearest(wish.model, able.models)}")
+    check_options(wish.options or {}, who, able.options)
+
+
+def check_rate(rate: int | None) -> None:
+    """Raise `BadRequest` for a sample rate that nobody would want."""
+    if rate is not None and not RATES[0] <= rate <= RATES[1]:
+        raise BadRequest(f"sample_rate is {rate}; it takes {RATES[0]} to {RATES[1]} Hz")
+
+
+def _check_factor(name: str, value: float | None, between: tuple[float, float] | None, who: str) -> None:
+    """1 is what the voice does by itself, so every engine can honour it."""
+    if value is None or value == 1.0:
+        return
+    if between is None:
+        raise BadOption(f"{who} cannot change the {name}")
+    if not between[0] <= value <= between[1]:
+        raise BadRequest(f"{name} is {value:g}; {who} takes {between[0]:g} to {between[1]:g}")
+
+
+def check_options(options: dict[str, Any], who: str, schema: dict[str, Any]) -> None:
+    """Raise `BadOption` unless `options` fit the JSON Schema of an engine's capability document."""
+    if not options:
+        return
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    for name in options:
+        if name not in known:
+            raise BadOption(f"{who} has no option {name!r}{nearest(name, known)}")
+    if _deeper_than(_DEEPEST, options):
+        raise BadOption(f"{who}: options are nested more than {_DEEPEST} deep")
+    try:
+        json.dumps(options, allow_nan=False)
+    except (TypeError, ValueError):
+        # Comparisons let NaN pass any minimum and maximum.
+        raise BadOption(f"{who}: options hold something that JSON has not: NaN, infinity or bytes") from None
+    import jsonschema
+    import referencing
+
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+        # A registry of its own: a schema that comes from a provider must not make anybody fetch anything.
+        jsonschema.Draft202012Validator(schema, registry=referencing.Registry()).validate(options)
+    except jsonschema.ValidationError as error:
+        where = ".".join(str(part) for part in error.absolute_path) or "options"
+        raise BadOption(f"{who}: {where}: {error.message}") from None
+    except Exception as error:  # somebody else's schema may be wrong in ways that jsonschema does not foresee
+        raise BadOption(f"{who} describes its options wrongly: {str(error)[:_LONGEST_WHY]}") from None
+
+
+def _deeper_than(most: int, value: Any) -> bool:
+    """Whether lists and maps are nested deeper: what was just shallow enough to be read could not be sent on."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(most == 0 or _deeper_than(most - 1, each) for each in inner)
+
+
+def nearest(wanted: str, known: Collection[str]) -> str:
+    """How to go on after "there is no such thing": the nearest name, else what there is."""
+    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there is {', '.join(sorted(known)[:_NAMED])}" if known else "; it has none"

@@ -1,0 +1,67 @@
+"""What a provider says first: who it is and what its engine can do, or why it cannot be used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import msgspec
+
+from voicebox_protocol import __version__, wire
+from voicebox_protocol.capabilities import Capabilities
+from voicebox_protocol.fit import VOLUMES
+from voicebox_protocol.schema import Hello
+from voicebox_protocol.startline import StartLine
+from voicebox_provider import native_threads
+from voicebox_provider.engine import Engine, PermanentFault
+from voicebox_provider.engine_reference import make_engine
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """`engine` is the engine, or the exception that kept it from being made. `offered` is what Hello publishes.
+
+    `scales`: the engine has no volume of its own, so the runner does it.
+    """
+
+    hello: Hello
+    offered: Capabilities
+    engine: Engine | Exception
+    scales: bool
+
+
+def greet(start: StartLine) -> Greeting:
+    """Make the engine, ask what it can do, and put both into words. Loads nothing that is heavy.
+
+    A broken engine greets as well, without a document, so that its Fault can follow.
+    """
+    try:
+        native_threads.pin(native_threads.thread_count(start.settings))
+        engine = make_engine(start.engine, start.settings)
+        own = _checked(engine.capabilities())
+    except Exception as error:
+        nothing = Capabilities(engine=start.engine[:128] or "none", version="")
+        return Greeting(_hello(start, None), nothing, error, scales=False)
+    offered = own if own.volume else msgspec.structs.replace(own, volume=VOLUMES)
+    return Greeting(_hello(start, offered), offered, engine, scales=not own.volume)
+
+
+def _checked(document: Capabilities) -> Capabilities:
+    """The document as the daemon will read it: Structs do not look at their fields until they are decoded."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(document), Capabilities)
+    except msgspec.ValidationError as error:
+        raise PermanentFault(f"the engine's capability document is wrong: {error}") from None
+
+
+def _hello(start: StartLine, offered: Capabilities | None) -> Hello:
+    return Hello(
+        proto_min=wire.PROTO_MIN,
+        proto_max=wire.PROTO_MAX,
+        agent=f"voicebox_provider/{__version__}",
+        token=start.token,
+        provider=start.provider,
+        epoch=start.epoch,
+        pid=os.getpid(),
+        capabilities=None if offered is None else msgspec.to_builtins(offered),
+    )

@@ -1,0 +1,144 @@
+"""One segment in work: from its message to exactly one terminal message."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from voicebox_protocol.capabilities import Capabilities
+from voicebox_protocol.errors import InvalidText, ProviderFailed, Unspeakable, VoiceboxError
+from voicebox_protocol.schema import Message, SegmentCancelled, SegmentDone, SegmentFailed
+from voicebox_provider import requests
+from voicebox_provider.chunk_writer import ChunkWriter
+from voicebox_provider.conversation import Job
+from voicebox_provider.engine import Engine, Utterance
+from voicebox_provider.speakable import quoted, speakable, spoken_words
+
+if TYPE_CHECKING:
+    from voicebox_provider.engine import Samples
+
+_NOTE_CHARS = 4096
+
+
+class Outlet(Protocol):
+    """Where a segment's messages go: the link, or a test's list."""
+
+    def send(self, message: Message, payload: memoryview | None = None) -> None:
+        """Say something to the daemon."""
+
+    def step(self) -> None:
+        """The engine got on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all segments of a process share. `offered` is the published document; `scales`: the runner does the volume."""
+
+    provider: str
+    engine: Engine
+    offered: Capabilities
+    scales: bool
+    outlet: Outlet
+
+
+class Segment:
+    """Owns an engine's iterator and the writer behind it."""
+
+    def __init__(self, job: Job, desk: Desk) -> None:
+        self._job = job
+        self._desk = desk
+        self._text = ""
+        self._writer: ChunkWriter | None = None
+        self._arrays: Iterator[Samples] = iter(())
+
+    def step(self) -> bool:
+        """One array further. True once the terminal message was sent; whatever the engine raises ends up in it."""
+        try:
+            return self._advance()
+        except VoiceboxError as error:
+            self._fail(error.code, str(error))
+        except Exception as error:
+            _log(error)
+            self._fail(ProviderFailed.code, f"the engine failed with {type(error).__name__}: {error}")
+        return True
+
+    def _advance(self) -> bool:
+        if self._job.is_cancelled():
+            return self._cancel()
+        writer = self._writer or self._begin()
+        for array in self._arrays:
+            if not self._job.is_cancelled():
+                self._desk.outlet.step()
+                writer.write(array)
+            return False
+        # An engine that heard of the cancelling by itself ends early, and that is no finished segment.
+        return self._cancel() if self._job.is_cancelled() else self._finish(writer)
+
+    def _begin(self) -> ChunkWriter:
+        request, desk = self._job.request, self._desk
+        self._text = _decoded(self._job.text)
+        wish = requests.utterance(request, self._text, desk.provider, desk.offered)
+        gain = wish.volume if desk.scales else 1.0
+        self._writer = ChunkWriter(request, desk.outlet.send, own_rate=desk.offered.sample_rate, gain=gain)
+        self._arrays = iter(desk.engine.synthesize(self._addressed(wish)))
+        return self._writer
+
+    def _addressed(self, wish: Utterance) -> Utterance:
+        return replace(
+            wish,
+            volume=1.0 if self._desk.scales else wish.volume,
+            cancelled=self._job.is_cancelled,
+            progress=self._desk.outlet.step,
+        )
+
+    def _finish(self, writer: ChunkWriter) -> bool:
+        frames = writer.finish()
+        if not frames and speakable(self._text):
+            raise Unspeakable(f"the voice has no sound for {quoted(spoken_words(self._text))}")
+        own = self._job.request
+        self._send(SegmentDone(epoch=own.epoch, req=own.req, attempt=own.attempt, segment=own.segment, frames=frames))
+        return True
+
+    def _cancel(self) -> bool:
+        self._close()
+        own = self._job.request
+        self._send(SegmentCancelled(epoch=own.epoch, req=own.req, attempt=own.attempt, segment=own.segment))
+        return True
+
+    def _fail(self, code: str, words: str) -> None:
+        self._close()
+        own = self._job.request
+        note = words[:_NOTE_CHARS]
+        self._send(
+            SegmentFailed(
+                epoch=own.epoch, req=own.req, attempt=own.attempt, segment=own.segment, code=code, message=note
+            )
+        )
+
+    def _send(self, message: Message) -> None:
+        self._desk.outlet.send(message)
+
+    def _close(self) -> None:
+        """Let a generator run its `finally`; what it raises there changes nothing any more."""
+        arrays, self._arrays = self._arrays, iter(())
+        try:
+            getattr(arrays, "close", lambda: None)()
+        except Exception as error:
+            _log(error)
+
+
+def _decoded(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidText(f"the segment is not UTF-8 at byte {error.start}") from None
+
+
+def _log(error: Exception) -> None:
+    """Where it broke, without the words of the error: they may quote the text, which no log may hold."""
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    sys.stderr.write(f"the engine raised {type(error).__name__}:\n{trace}")
+    sys.stderr.flush()

@@ -1,0 +1,171 @@
+"""A `FakeEngine` that breaks on demand, for tests of daemons, clients and providers.
+
+Start it as `voicebox_provider.testing:FakeEngine`. Settings describe the engine; markers in the text say what happens
+while it speaks. Spoken text (markers removed) is a tone of `ms_per_char` for each character, given in arrays of 100 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from voicebox_protocol.capabilities import Capabilities, Voice
+from voicebox_provider.engine import Engine, Extend, PermanentFault, Utterance
+
+if TYPE_CHECKING:
+    from voicebox_provider.engine import Samples
+
+ARRAY_MS = 100
+
+_FLUSH_S = 0.1
+_FOREVER_S = 3600.0
+_MARKER = re.compile(r"\[\[(\w+)(?::(\d+))?\]\]")
+_BASE_HZ = 110.0
+
+
+class Settings(NamedTuple):
+    """What the configuration may say; every name is a key of `settings`.
+
+    `hello_ms`, `load_ms`: how long Hello and loading take. `extend_ms`: ask for that much more time first. `fail_load`:
+    loading raises; with `fault_permanent` a fault that no restart mends. `crash_on_load`: SIGKILL while loading.
+    `crash_once`: path of a flag file; `[[crash]]`, `[[exit]]`, `[[hang]]` and `crash_on_load` happen only while it does not exist,
+    and make it. The rest goes into the capability document.
+    """
+
+    hello_ms: int = 0
+    load_ms: int = 0
+    extend_ms: int = 0
+    fail_load: bool = False
+    fault_permanent: bool = False
+    crash_on_load: bool = False
+    crash_once: str = ""
+    ms_per_char: int = 20
+    voices: tuple[str, ...] = ("tone",)
+    languages: tuple[str, ...] = ("en-US",)
+    scripts: tuple[str, ...] = ("Latn",)
+    sample_rate: int = 24000
+    max_chars: int = 400
+    streaming: bool = True
+    deterministic: bool = True
+    fingerprint: str = "fake"
+    concurrency: int = 1
+    metered: bool = False
+    options: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
+
+
+class Marker(NamedTuple):
+    """One `[[name:argument]]` of a text.
+
+    `crash:K` SIGKILL after K arrays; `exit:N` end with that code; `hang` give nothing ever after; `sleep:MS` once, before
+    the first array; `slow:MS` before every array; `fail:K` raise after K arrays; `silent` give nothing; `nan` give a NaN.
+    """
+
+    name: str
+    argument: int
+
+
+class FakeEngine(Engine):
+    """A deterministic tone, and every fault that a provider can have."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+        unknown = sorted(set(settings) - set(Settings._fields) - {"threads"})
+        if unknown:
+            raise PermanentFault(f"FakeEngine has no setting {unknown[0]!r}; it has {', '.join(Settings._fields)}")
+        self._set = Settings(**{name: settings[name] for name in Settings._fields if name in settings})
+
+    def capabilities(self) -> Capabilities:
+        own = self._set
+        time.sleep(own.hello_ms / 1000)
+        return Capabilities(
+            engine="fake",
+            version="1",
+            voices=[
+                Voice(id=name, languages=list(own.languages), scripts=list(own.scripts), default=index == 0)
+                for index, name in enumerate(own.voices)
+            ],
+            sample_rate=own.sample_rate,
+            max_chars=own.max_chars,
+            streaming=own.streaming,
+            deterministic=own.deterministic,
+            fingerprint=own.fingerprint,
+            concurrency=own.concurrency,
+            speed=(0.5, 2.0),
+            metered=own.metered,
+            options=own.options,
+        )
+
+    def load(self, extend: Extend) -> None:
+        own = self._set
+        if own.extend_ms:
+            extend(own.extend_ms, "as the setting says")
+        time.sleep(own.load_ms / 1000)
+        if own.crash_on_load and self._may_break():
+            _die()
+        if own.fail_load:
+            raise PermanentFault("as the setting says") if own.fault_permanent else RuntimeError("as the setting says")
+
+    def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
+        markers = {marker.name: marker.argument for marker in markers_of(utterance.text)}
+        time.sleep(markers.get("sleep", 0) / 1000)
+        for index, array in enumerate(self._tone(utterance)):
+            self._break(markers, index)
+            time.sleep(markers.get("slow", 0) / 1000)
+            if "silent" not in markers:
+                yield array * float("nan") if "nan" in markers else array
+        self._break(markers, sys.maxsize)
+
+    def _tone(self, utterance: Utterance) -> Iterator[Samples]:
+        """As long as the text asks, of a pitch that the seed picks: equal seeds give equal samples."""
+        import numpy as np
+
+        rate = self._set.sample_rate
+        frames = int(len(plain(utterance.text)) * self._set.ms_per_char * rate / 1000 / utterance.speed)
+        salt = 0 if self._set.deterministic else time.monotonic_ns()
+        hertz = _BASE_HZ * 2 ** ((utterance.seed + salt) % 1201 / 400)
+        for start in range(0, frames, rate * ARRAY_MS // 1000):
+            when = np.arange(start, min(start + rate * ARRAY_MS // 1000, frames)) / rate
+            yield (0.3 * np.sin(2 * np.pi * hertz * when)).astype(np.float32)
+
+    def _break(self, markers: Mapping[str, int], index: int) -> None:
+        """Break before the array `index`, if a marker says so. Past the last array whatever is left breaks."""
+        if index >= markers.get("fail", sys.maxsize + 1):
+            raise RuntimeError("as the text says")
+        if "exit" in markers and self._may_break():
+            os._exit(markers["exit"])
+        if "hang" in markers and self._may_break():
+            time.sleep(_FOREVER_S)
+        if index >= markers.get("crash", sys.maxsize + 1) and self._may_break():
+            _die()
+
+    def _may_break(self) -> bool:
+        """Always; with `crash_once` only for whoever makes the flag file."""
+        if not self._set.crash_once:
+            return True
+        try:
+            Path(self._set.crash_once).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def markers_of(text: str) -> list[Marker]:
+    """The markers of a text, in order."""
+    return [Marker(name, int(argument or 0)) for name, argument in _MARKER.findall(text)]
+
+
+def plain(text: str) -> str:
+    """The text without its markers."""
+    return _MARKER.sub("", text)
+
+
+def _die() -> None:
+    """A death that nothing can catch, once the sound given so far has had time to leave through the socket."""
+    time.sleep(_FLUSH_S)
+    os.kill(os.getpid(), signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicebox_protocol import wire
+from voicebox_protocol.errors import ProviderFailed
+from voicebox_protocol.schema import Chunk, Message, Resumed, Synthesize
+from voicebox_provider.chunk_writer import MAX_PAYLOAD, ChunkWriter, _batches
+
+RATE = 1000
+SHORT, LONG = RATE // 10, RATE // 2
+
+Floats = npt.NDArray[np.float32]
+
+
+class Outbox:
+    """What a writer emitted."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Message, bytes]] = []
+
+    def __call__(self, message: Message, payload: memoryview | None) -> None:
+        self.messages.append((message, bytes(payload or b"")))
+
+    def chunks(self) -> list[tuple[Chunk, bytes]]:
+        return [(message, payload) for message, payload in self.messages if isinstance(message, Chunk)]
+
+    def pieces(self) -> list[bytes]:
+        return [
+            payload[offset : offset + frames * 4]
+            for chunk, payload in self.chunks()
+            for _, offset, frames, _ in chunk.descriptors
+        ]
+
+    def samples(self) -> Floats:
+        return np.frombuffer(b"".join(self.pieces()), "<f4")
+
+
+def request(rate: int = RATE, from_frame: int | None = None) -> Synthesize:
+    return Synthesize(boot="b", epoch=3, req="r", attempt=2, segment=4, seed=1, sample_rate=rate, from_frame=from_frame)
+
+
+def write(
+    arrays: list[Floats], *, rate: int = RATE, own_rate: int = RATE, from_frame: int | None = None, gain: float = 1.0
+) -> tuple[Outbox, int]:
+    out = Outbox()
+    writer = ChunkWriter(request(rate, from_frame), out, own_rate=own_rate, gain=gain)
+    for array in arrays:
+        writer.write(array)
+    return out, writer.finish()
+
+
+def noise(frames: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).uniform(-1, 1, frames).astype(np.float32)
+
+
+lengths = st.lists(st.integers(0, 3 * LONG), max_size=8)
+
+
+def cut(whole: Floats, sizes: list[int]) -> list[Floats]:
+    ends = np.cumsum(sizes)
+    return [whole[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+@given(sizes=lengths)
+def test_pieces_in_order_are_the_whole_segment(sizes: list[int]) -> None:
+    whole = noise(sum(sizes))
+    out, frames = write(cut(whole, sizes))
+    assert frames == len(whole)
+    assert np.array_equal(out.samples(), whole)
+
+
+@given(sizes=lengths)
+def test_pieces_keep_the_limits_of_the_wire(sizes: list[int]) -> None:
+    out, _ = write(cut(noise(sum(sizes)), sizes))
+    counts = [len(piece) // 4 for piece in out.pieces()]
+    assert all(0 < count <= LONG for count in counts)
+    assert all(count >= SHORT for count in counts[1:-1])
+    assert not counts or counts[0] == min(SHORT, sum(sizes))
+    for chunk, payload in out.chunks():
+        assert len(payload) <= MAX_PAYLOAD
+        assert 1 <= len(chunk.descriptors) <= wire.MAX_DESCRIPTORS
+        assert sum(frames for _, _, frames, _ in chunk.descriptors) * 4 == len(payload)
+
+
+@given(sizes=lengths)
+def test_pieces_are_numbered_and_summed(sizes: list[int]) -> None:
+    out, _ = write(cut(noise(sum(sizes)), sizes))
+    seq = 0
+    for chunk, payload in out.chunks():
+        assert (chunk.epoch, chunk.req, chunk.attempt, chunk.segment, chunk.seq) == (3, "r", 2, 4, seq)
+        for arena, offset, frames, crc in chunk.descriptors:
+            assert arena == 0
+            assert crc == crc32(payload[offset : offset + frames * 4])
+        seq += len(chunk.descriptors)
+
+
+@given(sizes=lengths, from_frame=st.integers(0, 4000))
+def test_a_replay_sums_up_the_prefix_and_sends_only_the_rest(sizes: list[int], from_frame: int) -> None:
+    whole = noise(sum(sizes))
+    out, frames = write(cut(whole, sizes), from_frame=from_frame)
+    there = min(from_frame, len(whole))
+    resumed = out.messages[0][0]
+    assert isinstance(resumed, Resumed)
+    assert (resumed.frames, resumed.crc32) == (there, crc32(whole[:there].tobytes()))
+    assert sum(isinstance(message, Resumed) for message, _ in out.messages) == 1
+    assert np.array_equal(out.samples(), whole[there:])
+    assert frames == len(whole)
+    assert not out.pieces() or len(out.pieces()[0]) // 4 == min(SHORT, len(whole) - there)
+
+
+@given(sizes=lengths)
+def test_a_request_from_the_beginning_has_no_prefix(sizes: list[int]) -> None:
+    out, _ = write(cut(noise(sum(sizes)), sizes))
+    assert not any(isinstance(message, Resumed) for message, _ in out.messages)
+
+
+@given(sizes=lengths, rate=st.sampled_from([800, 1600, 2205]))
+def test_resampled_sound_does_not_depend_on_the_engine_s_cuts(sizes: list[int], rate: int) -> None:
+    whole = noise(sum(sizes)) * np.float32(0.5)
+    out, frames = write(cut(whole, sizes), rate=rate)
+    same, _ = write([whole], rate=rate)
+    assert np.array_equal(out.samples(), same.samples())
+    assert frames == len(out.samples())
+    assert abs(frames - len(whole) * rate / RATE) <= 2
+
+
+def test_sound_goes_out_as_soon_as_there_is_enough() -> None:
+    out = Outbox()
+    writer = ChunkWriter(request(), out, own_rate=RATE)
+    writer.write(noise(SHORT - 1))
+    assert out.messages == []
+    writer.write(noise(1))
+    assert len(out.pieces()) == 1
+    writer.write(noise(SHORT))
+    assert len(out.pieces()) == 2
+
+
+def test_what_is_finished_together_goes_in_one_message() -> None:
+    out, _ = write([noise(SHORT + 20 * LONG)])
+    assert [len(chunk.descriptors) for chunk, _ in out.chunks()] == [21]
+
+
+@given(sizes=st.lists(st.integers(1, MAX_PAYLOAD // 8), max_size=600))
+def test_a_message_holds_no_more_than_it_may(sizes: list[int]) -> None:
+    batches = list(_batches(sizes))
+    assert [size for batch in batches for size in batch] == sizes
+    assert all(len(batch) <= wire.MAX_DESCRIPTORS and sum(batch) * 4 <= MAX_PAYLOAD for batch in batches)
+
+
+def test_the_engine_may_use_its_array_again() -> None:
+    out: list[memoryview] = []
+    writer = ChunkWriter(request(), lambda message, payload: out.append(payload) if payload else None, own_rate=RATE)
+    array = np.full(SHORT, 0.5, np.float32)
+    writer.write(array)
+    array[:] = 0.0
+    assert np.frombuffer(out[0], "<f4").min() == 0.5
+
+
+def test_gain_and_excess_are_clipped() -> None:
+    out, _ = write([np.array([0.25, 0.75, -0.75, 1.5], np.float32)], gain=2.0)
+    assert out.samples().tolist() == [0.5, 1.0, -1.0, 1.0]
+    out, _ = write([np.array([1.5, -7.0], np.float32)])
+    assert out.samples().tolist() == [1.0, -1.0]
+
+
+def test_other_floats_are_converted() -> None:
+    out, _ = write([np.array([0.5], np.float64)])  # type: ignore[list-item]
+    assert out.samples().tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (np.array([0.0, np.nan], np.float32), "NaN"),
+        (np.array([np.inf], np.float32), "infinite"),
+        (np.array([1e300], np.float64), "infinite"),
+        (np.zeros((2, 2), np.float32), "shape"),
+        (np.array([1, 2], np.int16), "int16"),
+    ],
+)
+def test_what_is_no_sound_is_refused(samples: Floats, words: str) -> None:
+    with pytest.raises(ProviderFailed, match=words):
+        write([samples])
