@@ -164,7 +164,10 @@ class Dispatcher:
         self._pump_all()
 
     def session_closed(self, session: str) -> None:
-        """A client is gone."""
+        """A client is gone, and with it whoever could be told how its requests end."""
+        for request in self.ledger.requests.values():
+            if request.session == session:
+                log.info("end", req=request.req, state="cancelled", code="CLIENT_GONE", frames=request.frames)
         self._do(self.ledger.session_closed(session, anyio.current_time()))
         self._served.pop(session, None)
         self._unacknowledged = {entry for entry in self._unacknowledged if entry[0] != session}

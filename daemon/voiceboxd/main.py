@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -15,6 +16,9 @@ from voicebox_protocol import __version__, endpoints, places
 from voicebox_protocol.errors import VoiceboxError
 from voiceboxd import limits
 from voiceboxd.instance import AlreadyRunning, InstanceLock
+
+if TYPE_CHECKING:
+    from voiceboxd.config import Config
 
 _PEER_QUEUE = 20_000
 
@@ -64,6 +68,8 @@ def _mode(arguments: list[str]) -> str:
 
 def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
     os.umask(0o077)
+    # A wrong configuration is refused before anybody is let in; having none costs nothing here.
+    loaded = _configuration() if places.config_file().exists() else None
     boot = secrets.token_hex(8)
     transport = endpoints.transport(directory)
     context = zmq.Context()
@@ -77,17 +83,16 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
         # From here on clients get in; everything below is heavy.
         import anyio
 
-        from voiceboxd import config, logs
+        from voiceboxd import logs
         from voiceboxd.app import App, Doors, Setting
         from voiceboxd.provider_actor import Door
 
-        loaded = config.load(places.config_file())
         logs.set_up(places.log_dir(), foreground=mode == "run")
         doors = Doors(control, providers, session, Door(address, server_key), transport.name, transport.token())
         setting = Setting(boot, mode, directory, places.log_dir(), descriptors, started)
 
         async def live() -> None:
-            app = App(setting, doors, loaded)
+            app = App(setting, doors, loaded or _configuration())
             try:
                 await app.run()
             finally:
@@ -99,6 +104,12 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
     finally:
         context.destroy(linger=0)
         transport.close()
+
+
+def _configuration() -> Config:
+    from voiceboxd import config
+
+    return config.load(places.config_file())
 
 
 def _router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:

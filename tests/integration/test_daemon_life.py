@@ -282,7 +282,7 @@ def test_status_of_a_daemon_at_rest_and_at_work(tmp_path: Path) -> None:
             eventually(lambda: daemon.status()["providers"][0]["state"] == "busy", "it speaks")
             work = json.loads(daemon.place.voicebox("status", "--json").stdout)
         assert work["requests"]["active"] == 1
-        assert work["daemon"]["connections"] == 1
+        assert work["daemon"]["connections"] >= 1
         (provider,) = work["providers"]
         assert provider["workers"][0]["pid"] == provider["pid"]
         assert provider["rss_bytes"] == provider["workers"][0]["rss_bytes"] > 1_000_000
