@@ -24,6 +24,8 @@ log = structlog.get_logger()
 _DESCRIBE_WAIT = 15.0
 _STOPPED_TOLD = 64
 
+_LAST_WORDS = schema.Bye | schema.EndAck | schema.Credit | schema.Cancel
+
 Handler = Callable[[Session, Any, memoryview], None]
 
 
@@ -117,7 +119,10 @@ class ClientGateway:
             self._hello(peer, message)
             return
         session = self._sessions.of_peer(peer)
-        if session is None:
+        if session is None and isinstance(message, _LAST_WORDS):
+            # What a client said while leaving may come after its session door has closed.
+            self._tally.count("late")
+        elif session is None:
             query, req = getattr(message, "query", None), getattr(message, "req", None)
             self._complain(peer, errors.HelloFirst("say Hello first"), query=query, req=req)
         elif getattr(message, "boot", self._boot) != self._boot:

@@ -1,0 +1,33 @@
+"""The end of a log that is still being written, and may be rotated away while it is read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+_LOOK_EVERY_S = 0.2
+
+
+def read(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
+    """The last lines of a file; with `follow`, what comes after them, in it and in its successors, for ever."""
+    wanted: int | None = lines
+    while True:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            yield from deque(file, maxlen=wanted)
+            if not follow:
+                return
+            while not _rotated(path, file.fileno()):
+                yield from file
+                time.sleep(_LOOK_EVERY_S)
+            yield from file
+        wanted = None
+
+
+def _rotated(path: Path, descriptor: int) -> bool:
+    try:
+        return not os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:  # between the old file's rename and the new one's first line
+        return False

@@ -1,0 +1,99 @@
+"""`voicebox say`: its options, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from voicebox_cli import exit_codes, text_source
+
+
+def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
+    """KEY=VALUE, any number of times; a value is read as JSON if it is any, else as a string."""
+    merged: dict[str, Any] = {}
+    for value in values:
+        key, equals, said = value.partition("=")
+        if not key or not equals or key in merged:
+            wrong = "is given twice" if key in merged else "is not KEY=VALUE"
+            raise click.BadParameter(f"{value!r} {wrong}", ctx, param)
+        try:
+            merged[key] = json.loads(said)
+        except ValueError:
+            merged[key] = said
+    return merged or None
+
+
+@click.command(epilog=exit_codes.HELP)
+@click.argument("text", required=False)
+@click.option(
+    "-f", "--file", metavar="FILE", help="Speak a file, while it is still being written; - is standard input."
+)
+@click.option("-v", "--voice", metavar="VOICE", help="A voice, or PROVIDER/VOICE; see `voicebox voices`.")
+@click.option("-l", "--language", metavar="LANG", help="The text's language, as en or en-US.")
+@click.option("--provider", metavar="ID", help="Speak with this provider and no other.")
+@click.option("--model", metavar="NAME", help="The engine's model, where it has several.")
+@click.option("--instruct", metavar="TEXT", help="How to speak, in words, for engines that understand it.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), metavar="N", help="Equal seeds give equal sound.")
+@click.option("--speed", type=float, metavar="X", help="1 is the voice's own pace, 2 twice as fast.")
+@click.option("--pitch", type=float, metavar="X", help="1 is the voice's own pitch, 2 an octave up.")
+@click.option("--volume", type=float, metavar="X", help="1 leaves the sound as it is.")
+@click.option(
+    "-O",
+    "--option",
+    "options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_options,
+    help="An option of the engine; repeatable.",
+)
+@click.option("--rate", "sample_rate", type=click.IntRange(min=1), metavar="HZ", help="Sample rate of the sound.")
+@click.option(
+    "--priority",
+    type=click.Choice(["important", "message", "text", "notification", "progress"]),
+    default="message",
+    show_default=True,
+    help="What goes first.",
+)
+@click.option("--deadline", type=float, metavar="SECONDS", help="Give up (exit code 6) when it takes longer.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["segment", "next", "fail"]),
+    help="Where a failed provider's sound cannot be continued exactly: say the segment again (default for files), "
+    "skip the rest of it (default for pipes and the loudspeaker), or fail.",
+)
+@click.option("--any-voice", is_flag=True, help="Let another voice speak when this one cannot.")
+@click.option("-o", "--output", metavar="PATH", help="Write a file instead of playing; - is standard output.")
+@click.option("--format", metavar="wav|pcm", help="Format of the file; else that of its name, else wav.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@click.option("--plain", is_flag=True, help="One line for each event on standard error, for screen readers.")
+def say(
+    text: str | None,
+    file: str | None,
+    output: str | None,
+    format: str | None,  # noqa: A002
+    as_json: bool,
+    plain: bool,
+    **request: Any,
+) -> int:
+    """Speak TEXT, a file, or what comes on standard input: to the loudspeaker, or with -o into a file.
+
+    \b
+    voicebox say "The quick brown fox." -o fox.wav
+    tail -f notes.txt | voicebox say -
+    voicebox say -f story.txt -o - | aplay
+    """
+    _check(output, format)
+    source = text_source.choose(text, file)
+    from voicebox_cli.speaking import Speaking
+
+    return Speaking(source, request, plain=plain, as_json=as_json).run(output, format)
+
+
+def _check(output: str | None, format: str | None) -> None:  # noqa: A002
+    if format is not None and output is None:
+        raise click.UsageError("--format needs -o: without a file, the sound is played")
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("sound on a terminal is noise: send standard output to a pipe, or give -o a file")

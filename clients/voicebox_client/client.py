@@ -1,0 +1,139 @@
+"""`Voicebox`: the one object that most programs need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from voicebox_client import door, request
+from voicebox_client.connection import Connection, Daemon
+from voicebox_client.feeder import Feeder
+from voicebox_client.guard import Guard
+from voicebox_client.speech import Speech
+from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
+
+# A daemon may be just ending when it is reached; the next one is found, or started, at once.
+_TRIES = 3
+
+
+class Stopped(NamedTuple):
+    """What `stop` stopped: the first 64 requests, and how many in all."""
+
+    requests: list[str]
+    total: int
+
+
+class Voicebox:
+    """The voice service of this machine. Connects at the first call, and again after a daemon has gone.
+
+    With `autostart`, starts a daemon where none runs; `VOICEBOX_AUTOSTART=0` forbids it. `timeout` bounds, in seconds,
+    how long the daemon may take for any answer; speech takes as long as it takes. Several `Speech`es may go on at once
+    and be read in any order, but only in one thread at a time: make one Voicebox for each thread, and a new one after
+    a fork. Any other use raises `RuntimeError`.
+    """
+
+    def __init__(self, *, autostart: bool = True, timeout: float = 10.0) -> None:
+        self._autostart = autostart
+        self._timeout = timeout
+        self._guard = Guard()
+        self._link: Connection | None = None
+
+    def say(
+        self,
+        text: str | Iterable[str],
+        *,
+        voice: str | None = None,
+        language: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
+        instruct: str | None = None,
+        seed: int | None = None,
+        speed: float | None = None,
+        pitch: float | None = None,
+        volume: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        sample_rate: int | None = None,
+        priority: str | None = None,
+        deadline: float | None = None,
+        on_failure: str | None = None,
+        any_voice: bool | None = None,
+        sink: str | None = None,
+    ) -> Speech:
+        """Ask for speech, and return at once; read the `Speech` for sound, errors and the result.
+
+        `text` is a string of at most 1 MiB in UTF-8, or an iterable of strings without limit, pulled in a thread of its
+        own and spoken while it is still being written. `seed` makes the samples repeatable, `sample_rate` is in Hz,
+        `deadline` in seconds. `on_failure` says what follows where a failed provider's sound cannot be continued
+        exactly: segment (from the segment's start), next (skip the rest of it; the default) or fail. Raises
+        `BadRequest`, `TextTooLong`, `InvalidText`, `DaemonUnreachable`.
+        """
+        asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline")}
+        fields = request.fields(deadline, asked)
+        streamed = not isinstance(text, str)
+        payload = b"" if not isinstance(text, str) else request.whole(text)
+        with self._guard:
+            link = self._connected()
+            speech = Speech(link, request.new_id())
+            speech.begin(fields, payload, Feeder(text, link.waker()) if streamed else None)
+        return speech
+
+    def status(self) -> dict[str, Any]:
+        """How daemon, providers and requests are; the shape stands in docs/protocol.md, "Status"."""
+        return dict(self._ask("Status")["status"])
+
+    def voices(self, provider: str | None = None, language: str | None = None) -> list[dict[str, Any]]:
+        """The voices there are: {id, provider, name, languages, scripts, gender, kind, default} each."""
+        return list(self._ask("Voices", provider=provider, language=language)["voices"])
+
+    def providers(self) -> list[dict[str, Any]]:
+        """The providers there are: {id, engine, source, state, reason, capabilities} each."""
+        return list(self._ask("Providers")["providers"])
+
+    def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
+        """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
+        answer = self._ask("Stop", req=req, all=all or None)
+        return Stopped(answer["reqs"], answer["count"])
+
+    def shutdown(self, *, if_idle: bool = False) -> None:
+        """Have the daemon end; with `if_idle`, only if no request is active or queued (raises what it answers)."""
+        try:
+            self._ask("Shutdown", if_idle=if_idle or None)
+        except DaemonLost:
+            return  # its end was noticed before its answer
+
+    def connect(self) -> Daemon:
+        """Connect now rather than at the first call, and say to whom."""
+        with self._guard:
+            return self._connected().daemon
+
+    def close(self) -> None:
+        """Leave. What is still being spoken is cancelled. In a forked child, the parent's connection is left alone."""
+        link, self._link = self._link, None
+        if link is not None and not self._guard.forked:
+            link.close(CancelledByRequest("the Voicebox was closed"))
+
+    def __enter__(self) -> Voicebox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        with self._guard:
+            return self._connected().query(kind, **fields)
+
+    def _connected(self) -> Connection:
+        if self._link is not None and self._link.alive():
+            return self._link
+        for _ in range(_TRIES):
+            reached = door.reach(autostart=self._autostart, timeout=self._timeout)
+            try:
+                self._link = Connection(door.transport(), reached, self._guard, self._timeout)
+            except DaemonLost as lost:
+                reason = lost
+            else:
+                return self._link
+        raise DaemonUnreachable(f"each daemon that answered went away at once: {reason}")

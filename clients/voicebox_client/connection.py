@@ -1,0 +1,309 @@
+"""One conversation with one daemon: a DEALER for messages, the session door for each other's death, one poller over both."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet, WeakValueDictionary
+
+import msgpack  # type: ignore[import-untyped]
+import zmq
+
+from voicebox_client.guard import Guard
+from voicebox_protocol import __version__, endpoints, wire
+from voicebox_protocol.errors import (
+    BadMessage,
+    DaemonLost,
+    DaemonUnreachable,
+    VoiceboxError,
+    from_wire,
+)
+
+if TYPE_CHECKING:
+    from voicebox_client.speech import Speech
+
+# A daemon that works may be silent for long; after this much, it is asked whether it lives.
+_PATIENCE = 15.0
+# A daemon that ends in order says so first, but its last messages come by another socket than its end of file.
+_LAST_WORDS_MS = 50
+_WELL = b"OK\n"
+
+
+class Daemon(NamedTuple):
+    """Whom one talks to. `mode` tells how it was started: auto, start or run."""
+
+    version: str
+    pid: int
+    mode: str | None
+    proto: int
+    boot: str
+
+
+class Connection:
+    """Owns the sockets to one daemon, and hands what comes to the `Speech` it is for. Never outlives that daemon.
+
+    Every method raises what ended the connection once it has ended. `timeout` bounds each answer, in seconds.
+    """
+
+    def __init__(self, transport: endpoints.Transport, door: socket.socket, guard: Guard, timeout: float) -> None:
+        self.guard = guard
+        self.lost: VoiceboxError | None = None
+        self.speeches: WeakValueDictionary[str, Speech] = WeakValueDictionary()
+        self._door = door
+        self._timeout = timeout
+        self._wake: tuple[socket.socket, socket.socket] | None = None
+        self._dropped: deque[str] = deque()
+        self._heard = time.monotonic()
+        self._asked: float | None = None
+        self._query = 0
+        self._answer: dict[str, Any] | None = None
+        self._welcome: dict[str, Any] | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._dealer = self._context.socket(zmq.DEALER)
+        self._poller = zmq.Poller()
+        _OPEN.add(self)
+        try:
+            self.daemon, self.text_window = self._open(transport)
+        except BaseException:
+            self.close()
+            raise
+
+    # --- opening and closing
+
+    def _open(self, transport: endpoints.Transport) -> tuple[Daemon, int]:
+        endpoints.harden(self._dealer)
+        self._dealer.setsockopt(zmq.SNDTIMEO, math.ceil(self._timeout * 1000))
+        transport.connect_control(self._dealer)
+        self._poller.register(self._dealer, zmq.POLLIN)
+        self._poller.register(self._door, zmq.POLLIN)
+        self.send(
+            "Hello",
+            proto_min=wire.PROTO_MIN,
+            proto_max=wire.PROTO_MAX,
+            agent=f"voicebox_client/{__version__}",
+            pid=os.getpid(),
+            token=transport.token(),
+        )
+        welcome = self._await(lambda: self._welcome, "Hello")
+        self._open_door(welcome.get("token"))
+        window = (welcome.get("limits") or {}).get("text_window", wire.TEXT_WINDOW)
+        return Daemon(*(welcome.get(name) for name in Daemon._fields)), window  # type: ignore[arg-type]
+
+    def _open_door(self, token: str | None) -> None:
+        """Prove on the session door who we are; from then on its end of file is the other side's death."""
+        self._door.settimeout(self._timeout)
+        try:
+            self._door.sendall(f"{token or ''}\n".encode())
+            said = b""
+            while len(said) < len(_WELL) and (piece := self._door.recv(len(_WELL) - len(said))):
+                said += piece
+            self._door.setblocking(False)
+        except OSError as error:
+            raise DaemonLost(f"the daemon's session door broke: {error}") from None
+        if said != _WELL:
+            raise DaemonLost(f"the daemon's session door closed after saying {said!r}")
+
+    def close(self, reason: VoiceboxError | None = None) -> None:
+        """End the conversation; the daemon cancels what is still open, and its Speeches raise `reason`."""
+        if self.lost is None:
+            self.lost = reason or DaemonLost("the connection is closed")
+        for speech in list(self.speeches.values()):
+            speech.lose(self._gone())
+        self.abandon()
+        self._dealer.close(0)
+        self._context.term()
+
+    def abandon(self) -> None:
+        """Close the plain sockets only: all that a forked child may do, so that its parent's death is still noticed."""
+        self._door.close()
+        for end in self._wake or ():
+            end.close()
+
+    # --- sending
+
+    @property
+    def boot(self) -> str:
+        """The daemon's boot id."""
+        return self.daemon.boot
+
+    def send(self, kind: str, payload: bytes | None = None, **fields: Any) -> None:
+        """Send one message; fields that are None are left out."""
+        if self.lost is not None:
+            raise self._gone()
+        header = {"kind": kind, **{name: value for name, value in fields.items() if value is not None}}
+        frames = [wire.MAGIC, msgpack.packb(header)]
+        try:
+            self._dealer.send_multipart(frames if payload is None else [*frames, payload])
+        except zmq.Again:
+            self._lose(DaemonLost(f"the daemon took no message for {self._timeout:g} s"))
+            raise self._gone() from None
+
+    def tell(self, kind: str, req: str, payload: bytes | None = None, **fields: Any) -> None:
+        """Send one message about a request."""
+        self.send(kind, payload, boot=self.boot, req=req, **fields)
+
+    def query(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Ask, and return the answer's header; raises the error that it is."""
+        self._ask(kind, **fields)
+        answer = self._await(lambda: self._answer, kind)
+        if answer["kind"] == "Error":
+            raise from_wire(answer["code"], answer["message"])
+        return answer
+
+    def drop(self, req: str) -> None:
+        """Cancel a request whose Speech is being finalized, which may happen in any thread: now, or at the next call."""
+        self._dropped.append(req)
+        if self.guard.enter_if_free():
+            try:
+                self.flush()
+            finally:
+                self.guard.leave()
+
+    def flush(self) -> None:
+        """Cancel the requests that were dropped."""
+        while self._dropped and self.lost is None:
+            with contextlib.suppress(VoiceboxError):
+                self.tell("Cancel", self._dropped.popleft())
+
+    def waker(self) -> socket.socket:
+        """What another thread writes a byte to, so that a wait here looks round."""
+        if self._wake is None:
+            self._wake = socket.socketpair()
+            for end in self._wake:
+                end.setblocking(False)
+            self._poller.register(self._wake[0], zmq.POLLIN)
+        return self._wake[1]
+
+    # --- receiving
+
+    def alive(self) -> bool:
+        """Whether the daemon still is there, without waiting."""
+        if self.lost is None:
+            self._turn(0.0)
+        return self.lost is None
+
+    def listen(self, most: float = _PATIENCE) -> None:
+        """Wait until something happens: a message, text to send, or the end. A daemon that stays silent is asked."""
+        self._turn(min(most, _PATIENCE if self._asked is None else self._timeout))
+        now = time.monotonic()
+        if self.lost is not None or now - self._heard < _PATIENCE:
+            return
+        if self._asked is None:
+            self._ask("Status")
+            self._asked = now
+        elif now - self._asked >= self._timeout:
+            self._lose(DaemonLost(f"the daemon (pid {self.daemon.pid}) has said nothing for {now - self._heard:.0f} s"))
+
+    def _ask(self, kind: str, **fields: Any) -> None:
+        self._query, self._answer = self._query + 1, None
+        self.send(kind, query=self._query, **fields)
+
+    def _await(self, answer: Callable[[], dict[str, Any] | None], what: str) -> dict[str, Any]:
+        until = time.monotonic() + self._timeout
+        while (found := answer()) is None:
+            if self.lost is not None:
+                raise self._gone()
+            if (left := until - time.monotonic()) <= 0:
+                raise DaemonUnreachable(f"the daemon did not answer {what} within {self._timeout:g} s")
+            self._turn(left)
+        return found
+
+    def _turn(self, seconds: float) -> None:
+        """Wait once, and handle all that has come. The DEALER is read first: a last message counts, the end may wait."""
+        self.flush()
+        ready = dict(self._poller.poll(math.ceil(seconds * 1000)))
+        self._drain()
+        if self._wake is not None and self._wake[0].fileno() in ready:
+            _empty(self._wake[0])
+        if self.lost is None and self._door.fileno() in ready and not _open_still(self._door):
+            pid = f" (pid {self._welcome.get('pid')})" if self._welcome else ""
+            self._lose(DaemonLost(f"the daemon{pid} has gone; ask again, and a new one is started"))
+
+    def _drain(self) -> None:
+        while self.lost is None:
+            try:
+                frames = self._dealer.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._heard, self._asked = time.monotonic(), None
+            try:
+                self._take(*_unpack(frames))
+            except (LookupError, TypeError, ValueError) as error:
+                self._lose(BadMessage(f"the daemon sent what cannot be read: {type(error).__name__} {error}"))
+
+    def _take(self, header: dict[str, Any], payload: memoryview) -> None:
+        kind, req = header["kind"], header.get("req")
+        if self._welcome is None:
+            self._take_welcome(kind, header)
+        elif header.get("boot", self._welcome["boot"]) != self._welcome["boot"]:
+            return
+        elif req is not None and (speech := self.speeches.get(req)) is not None:
+            speech.receive(kind, header, payload)
+        elif kind in wire.TERMINAL:
+            self.tell("EndAck", header["req"])
+        elif header.get("query") == self._query:
+            self._answer = header
+        elif kind == "Error" and req is None and header.get("query") is None:
+            self._lose(from_wire(header["code"], header["message"]))
+
+    def _take_welcome(self, kind: str, header: dict[str, Any]) -> None:
+        if kind == "Welcome":
+            self._welcome = header
+        elif kind == "Error":
+            self._lose(from_wire(header["code"], header["message"]))
+
+    def _lose(self, reason: VoiceboxError) -> None:
+        """The end of this connection: read what was still on its way, then tell every Speech and let go."""
+        while self.lost is None and isinstance(reason, DaemonLost) and self._dealer.poll(_LAST_WORDS_MS):
+            self._drain()
+        self.close(reason)
+
+    def _gone(self) -> VoiceboxError:
+        """What ended the connection, as an exception of its own for each who is told."""
+        reason = self.lost or DaemonLost()
+        return type(reason)(*reason.args)
+
+
+_OPEN: WeakSet[Connection] = WeakSet()
+
+
+def _abandon_all() -> None:
+    for connection in list(_OPEN):
+        connection.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _unpack(frames: list[zmq.Frame]) -> tuple[dict[str, Any], memoryview]:
+    if len(frames) < 2 or frames[0].bytes != wire.MAGIC or len(frames[1]) > wire.MAX_HEADER:
+        raise ValueError("no VB1 message")
+    header = msgpack.unpackb(frames[1].buffer)
+    if not isinstance(header, dict):
+        raise TypeError("the header is no map")
+    payload = memoryview(frames[2].buffer).toreadonly() if len(frames) > 2 else memoryview(b"")
+    return header, payload
+
+
+def _open_still(door: socket.socket) -> bool:
+    try:
+        return bool(door.recv(64))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _empty(wake: socket.socket) -> None:
+    try:
+        while wake.recv(4096):
+            pass
+    except BlockingIOError:
+        pass

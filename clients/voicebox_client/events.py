@@ -1,0 +1,134 @@
+"""What a request brings, in the order it comes: `Accepted`, then `Chunk`, `Reset` and `Notice`, at last a `Result`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from voicebox_protocol.errors import BadMessage
+
+BYTES_PER_FRAME = 4
+
+
+class Accepted(NamedTuple):
+    """The request will be spoken, by whom and in what form; fixed from here on. `sample_rate` is in Hz."""
+
+    seed: int
+    sample_rate: int
+    provider: str
+    voice: str
+    language: str | None
+
+
+class Notice(NamedTuple):
+    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, WAITING or an error's."""
+
+    code: str
+    message: str
+
+
+class Reset(NamedTuple):
+    """The running segment begins again: the timeline goes back to `frames`, the next chunk starts there."""
+
+    segment: int
+    frames: int
+    reason: str
+
+
+class Result(NamedTuple):
+    """How a request ended. `state` is done, failed or cancelled; `resumed` exact, segment, next or None."""
+
+    request_id: str
+    state: str
+    provider: str | None
+    voice: str | None
+    sample_rate: int | None
+    frames: int
+    segments: int
+    delivered_chars: int
+    seed: int | None
+    resumed: str | None
+    attempts: list[dict[str, Any]]
+    first_audio_ms: float | None
+    total_ms: float
+    heard_chars: int | None
+    heard_s: float | None
+    code: str | None
+    message: str | None
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of sound in the timeline."""
+        return self.frames / self.sample_rate if self.sample_rate else 0.0
+
+
+class Chunk:
+    """One piece of sound, at most half a second of it.
+
+    `data` is a read-only view of float32 little-endian mono samples, -1..1 (`data.cast("f")` for numbers); it is lent:
+    copy what you keep beyond the next chunk. `start` is the chunk's first frame in the request's timeline: where it is
+    lower than the end of the chunk before, that much was taken back and is spoken again. `char_start` and `char_end`
+    are the segment's place in the text, in code points; `marks` word times, where the engine knows them.
+    """
+
+    __slots__ = (
+        "char_end",
+        "char_start",
+        "closes",
+        "crc32",
+        "data",
+        "frames",
+        "marks",
+        "sample_rate",
+        "segment",
+        "seq",
+        "start",
+    )
+
+    def __init__(
+        self, header: dict[str, Any], index: int, payload: memoryview, *, start: int, sample_rate: int
+    ) -> None:
+        arena, offset, frames, crc32 = header["descriptors"][index]
+        self.frames: int = frames
+        self.crc32: int = crc32
+        self.data = payload[offset : offset + BYTES_PER_FRAME * self.frames]
+        if arena != 0 or len(self.data) != BYTES_PER_FRAME * self.frames:
+            raise BadMessage(f"a chunk of arena {arena}, {self.frames} frames at byte {offset} of {len(payload)}")
+        self.seq: int = header["seq"] + index
+        self.segment: int = header["segment"]
+        self.char_start: int | None = header.get("char_start")
+        self.char_end: int | None = header.get("char_end")
+        self.marks: list[dict[str, Any]] = header.get("marks") or []
+        self.start = start
+        self.sample_rate = sample_rate
+        self.closes = index + 1 == len(header["descriptors"])
+
+    @property
+    def end(self) -> int:
+        """One past the chunk's last frame in the timeline."""
+        return self.start + self.frames
+
+    def verify(self) -> bool:
+        """Whether the samples are those that the provider made, by their CRC-32."""
+        import zlib
+
+        return zlib.crc32(self.data) == self.crc32
+
+    def __repr__(self) -> str:
+        return f"<Chunk {self.seq}: segment {self.segment}, frames {self.start} to {self.end} at {self.sample_rate} Hz>"
+
+
+Event = Accepted | Notice | Reset | Chunk
+
+
+def accepted_from(header: dict[str, Any]) -> Accepted:
+    """An `Accepted` message, read."""
+    return Accepted(header["seed"], header["sample_rate"], header["provider"], header["voice"], header.get("language"))
+
+
+def result_from(header: dict[str, Any]) -> Result:
+    """A terminal message, read; fields that it leaves out are None."""
+    state = {"Done": "done", "Failed": "failed", "Cancelled": "cancelled"}[header["kind"]]
+    known: dict[str, Any] = {name: header.get(name) for name in Result._fields if name not in ("request_id", "state")}
+    for name in ("frames", "segments", "delivered_chars", "attempts", "total_ms"):
+        known[name] = header[name]
+    return Result(request_id=header["req"], state=state, **known)

@@ -1,0 +1,85 @@
+"""Text that is still being written: pulled from the caller's iterable in a thread of its own, while sound is read."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterable
+
+from voicebox_client import request
+
+PIECE = 16 * 1024
+_AHEAD = 4 * PIECE
+
+
+class Feeder:
+    """Owns the bytes pulled but not yet sent, at most 64 KiB beyond the caller's last string, and the pulling thread.
+
+    Whenever there is something new to take, one byte goes into `wake`, which the connection's poller watches. `error`
+    is what the iterable raised.
+    """
+
+    def __init__(self, text: Iterable[str], wake: socket.socket) -> None:
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._waiting = bytearray()
+        self._finished = False
+        self._stopped = False
+        self.error: BaseException | None = None
+        # A daemon thread: it may sit in the caller's iterator, which nobody can interrupt.
+        threading.Thread(target=self._pull, args=(text,), name="voicebox-text", daemon=True).start()
+
+    def take(self, room: int) -> tuple[bytes, bool]:
+        """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
+        with self._changed:
+            size = _whole_characters(self._waiting, min(room, PIECE))
+            piece = bytes(self._waiting[:size])
+            del self._waiting[:size]
+            self._changed.notify()
+            return piece, self._finished and not self._waiting
+
+    def stop(self) -> None:
+        """Take no more; the thread leaves as soon as the iterable lets it."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _pull(self, text: Iterable[str]) -> None:
+        error: BaseException | None = None
+        try:
+            for part in text:
+                if not self._put(_encoded(part)):
+                    break
+        except BaseException as raised:  # whatever it is, it belongs to the reader of the Speech
+            error = raised
+        with self._changed:
+            self.error, self._finished = error, error is None
+        self._signal()
+
+    def _put(self, encoded: bytes) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < _AHEAD)
+            self._waiting += encoded
+            stopped = self._stopped
+        self._signal()
+        return not stopped
+
+    def _signal(self) -> None:
+        # A full pipe wakes the reader just as well, and a closed one has no reader any more.
+        with contextlib.suppress(OSError):
+            self._wake.send(b"\0")
+
+
+def _encoded(part: str) -> bytes:
+    if not isinstance(part, str):
+        raise TypeError(f"text must be strings, not {type(part).__name__}")
+    return request.encode(part)
+
+
+def _whole_characters(data: bytearray, room: int) -> int:
+    """The most bytes from the beginning of `data`, within `room`, that do not end inside a character."""
+    size = min(room, len(data))
+    while 0 < size < len(data) and data[size] & 0xC0 == 0x80:
+        size -= 1
+    return size

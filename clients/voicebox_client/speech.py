@@ -1,0 +1,262 @@
+"""One request to speak, from its `Say` to its last message: an iterator over the sound as it arrives."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from voicebox_client.connection import Connection
+from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result, accepted_from, result_from
+from voicebox_client.feeder import Feeder
+from voicebox_protocol import wire
+from voicebox_protocol.errors import BadMessage, CancelledByRequest, VoiceboxError, from_wire
+
+if TYPE_CHECKING:
+    from voicebox_client.audio import Audio
+
+# Pieces that may be read before the daemon hears of it, so that whoever plays a long message in real time still
+# gives credit every few seconds.
+_CREDIT_EVERY = 16
+
+
+class Speech:
+    """Owns one request. Iterate it for `Chunk`s, or `events()` for all that happens; closing or dropping it cancels.
+
+    Raises the error that ended the request, with the `Result` as its attribute ``result``, once all that came before
+    has been read. Sound that the daemon takes back shows as a `Chunk` whose `start` lies before the end of the last
+    one; `collect` and `save` see to that. Text that is still being written is sent while this is being read.
+    """
+
+    def __init__(self, link: Connection, request_id: str) -> None:
+        self.request_id = request_id
+        self.notices: list[Notice] = []
+        self.result: Result | None = None
+        self.on_failure: str | None = None
+        self._link = link
+        self._feeder: Feeder | None = None
+        self._text_window = link.text_window
+        self._text_sent = 0
+        self._accepted: Accepted | None = None
+        self._events: deque[Event] = deque()
+        self._frames = 0
+        self._lent: Chunk | None = None
+        self._arrived = -1
+        self._credited = -1
+        self._error: BaseException | None = None
+        link.speeches[request_id] = self
+
+    def begin(self, fields: dict[str, Any], payload: bytes, feeder: Feeder | None) -> None:
+        """Send the `Say`; with a feeder, the text goes on in `Text` messages."""
+        self.on_failure = fields.get("on_failure")
+        self._feeder = feeder
+        self._text_sent = len(payload)
+        self._link.tell("Say", self.request_id, payload, more=feeder is not None or None, **fields)
+
+    # --- reading
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come, though there may be something left to read."""
+        return self.result is not None or self._error is not None
+
+    @property
+    def known(self) -> Accepted | None:
+        """Who speaks, if the daemon has said so already."""
+        return self._accepted
+
+    @property
+    def accepted(self) -> Accepted:
+        """Who speaks, and at which rate: waits until the daemon has said so."""
+        while self._accepted is None and not self.ended:
+            with self._link.guard:
+                self._wait()
+        if self._accepted is None:
+            raise self._failure() or BadMessage("the request ended without being accepted")
+        return self._accepted
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        while (event := self._next()) is not None:
+            if isinstance(event, Chunk):
+                return event
+        raise StopIteration
+
+    def events(self) -> Iterator[Event]:
+        """All that happens, in order: `Accepted`, `Notice`, `Reset` and `Chunk`. Iterating the Speech gives the chunks."""
+        while (event := self._next()) is not None:
+            yield event
+
+    def collect(self) -> Audio:
+        """The whole sound, in memory."""
+        from voicebox_client.audio import collect
+
+        return collect(self)
+
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> Result:  # noqa: A002
+        """Write the sound to a file as it comes; the format is that of the name (.wav, .pcm) unless given.
+
+        An ordinary file appears when it is whole, under the mode it had; a device or FIFO is written as the sound
+        comes. Raises `BadFormat`, or `OutputFailed` with the place and the reason; the request is cancelled then.
+        """
+        from voicebox_client.audio import save
+
+        with self:
+            return save(self, path, format)
+
+    def _next(self) -> Event | None:
+        with self._link.guard:
+            self._give_back()
+            self._link.flush()
+            self.feed()
+            while not self._events and not self.ended:
+                self._wait()
+            if self._events:
+                event = self._events.popleft()
+                self._lent = event if isinstance(event, Chunk) else None
+                return event
+        if error := self._failure():
+            raise error
+        return None
+
+    def _wait(self) -> None:
+        # Others of this connection fill the same window: what of theirs lies here unread must not hold it closed.
+        for speech in list(self._link.speeches.values()):
+            speech.feed()
+            if speech is not self:
+                speech.settle()
+        self._link.listen()
+
+    def _failure(self) -> BaseException | None:
+        if self._error is not None or self.result is None or self.result.state == "done":
+            return self._error
+        code = self.result.code or CancelledByRequest.code
+        error = from_wire(code, self.result.message or "the request was cancelled")
+        vars(error)["result"] = self.result
+        return error
+
+    # --- credit and text
+
+    def _give_back(self) -> None:
+        chunk, self._lent = self._lent, None
+        if chunk is not None and (chunk.closes or chunk.seq - self._credited >= _CREDIT_EVERY):
+            self._credit(chunk.seq)
+
+    def settle(self) -> None:
+        """Give credit for all that has arrived, read or not."""
+        self._credit(self._arrived)
+
+    def _credit(self, seq: int) -> None:
+        if seq > self._credited and not self.ended:
+            self._link.tell("Credit", self.request_id, first=self._credited + 1, last=seq)
+            self._credited = seq
+
+    def feed(self) -> None:
+        """Send as much of the text that has been written as the daemon has room for."""
+        while self._feeder is not None and not self.ended:
+            if (error := self._feeder.error) is not None:
+                self._give_up(error)
+                return
+            piece, last = self._feeder.take(self._text_window - self._text_sent)
+            if not piece and not last:
+                return
+            self._link.tell("Text", self.request_id, piece, last=last or None)
+            self._text_sent += len(piece)
+            if last:
+                self._feeder = None
+
+    def _give_up(self, error: BaseException) -> None:
+        self._link.tell("Cancel", self.request_id)
+        self._end(error)
+
+    # --- ending
+
+    def cancel(self, wait: float = 0.0) -> Result | None:
+        """Ask the daemon to stop; wait at most so many seconds for its last word, and return it if it came."""
+        with self._link.guard:
+            if not self.ended:
+                self._stop_text()
+                self._link.tell("Cancel", self.request_id)
+            until = time.monotonic() + wait
+            while not self.ended and (left := until - time.monotonic()) > 0:
+                self._link.listen(left)
+        return self.result
+
+    def close(self) -> None:
+        """Cancel, and forget what was not read, if it is still going. Harmless when done, and in a forked child."""
+        if self.ended or self._link.guard.forked:
+            return
+        with self._link.guard:
+            self._give_up(CancelledByRequest("the Speech was closed"))
+            self._events.clear()
+
+    def __enter__(self) -> Speech:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.ended and not self._link.guard.forked:
+            self._stop_text()
+            self._link.drop(self.request_id)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._error = error
+        self._lent = None
+        self._stop_text()
+        self._link.speeches.pop(self.request_id, None)
+
+    def _stop_text(self) -> None:
+        if self._feeder is not None:
+            self._feeder.stop()
+            self._feeder = None
+
+    # --- what the connection hands over
+
+    def lose(self, error: VoiceboxError) -> None:
+        """The connection ended before the request did."""
+        if not self.ended:
+            self._end(error)
+
+    def receive(self, kind: str, header: dict[str, Any], payload: memoryview) -> None:
+        """One message about this request."""
+        if kind == "Chunk":
+            self._receive_chunk(header, payload)
+        elif kind == "Accepted":
+            self._accepted = accepted_from(header)
+            self._events.append(self._accepted)
+        elif kind == "Notice":
+            self.notices.append(Notice(header["code"], header["message"]))
+            self._events.append(self.notices[-1])
+        elif kind == "Reset":
+            self._frames = header["frames"]
+            self._events.append(Reset(header["segment"], header["frames"], header["reason"]))
+        elif kind == "TextCredit":
+            self._text_window = max(self._text_window, header["upto"])
+        elif kind == "Error":
+            self._end(from_wire(header["code"], header["message"]))
+        elif kind in wire.TERMINAL:
+            self._receive_last(header)
+
+    def _receive_chunk(self, header: dict[str, Any], payload: memoryview) -> None:
+        if self._accepted is None:
+            raise ValueError("a chunk before Accepted")
+        for index in range(len(header["descriptors"])):
+            rate = self._accepted.sample_rate
+            chunk = Chunk(header, index, payload, start=self._frames, sample_rate=rate)
+            self._events.append(chunk)
+            self._frames = chunk.end
+            self._arrived = chunk.seq
+
+    def _receive_last(self, header: dict[str, Any]) -> None:
+        self._link.tell("EndAck", self.request_id)
+        self.result = result_from(header)
+        self._end(None)

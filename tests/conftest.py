@@ -1,0 +1,67 @@
+"""For every test: nothing may be left behind, and no outcome may hang on how fast the machine is."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
+
+PATIENCE = 3.0
+
+
+def belongings() -> set[str]:
+    """What this process has open: descriptors, Python's and ZeroMQ's threads, child processes."""
+    return {*_descriptors(), *_threads(), *_children()}
+
+
+def _descriptors() -> Iterator[str]:
+    directory = Path("/proc/self/fd")
+    for entry in directory.iterdir() if directory.exists() else ():
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            continue
+        if not target.startswith(("/dev/null", "/dev/urandom", f"/proc/{os.getpid()}")):
+            yield f"descriptor {entry.name} of {target}"
+
+
+def _threads() -> Iterator[str]:
+    for thread in threading.enumerate():
+        yield f"thread {thread.name} ({thread.ident})"
+    directory = Path("/proc/self/task")
+    for entry in directory.iterdir() if directory.exists() else ():
+        try:
+            name = (entry / "comm").read_text().strip()
+        except OSError:
+            continue
+        if name.startswith("ZMQ"):
+            yield f"ZeroMQ thread {name} ({entry.name})"
+
+
+def _children() -> Iterator[str]:
+    for child in psutil.Process().children():
+        yield f"process {child.pid}"
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test that leaks descriptors (sockets and files with them), threads or processes."""
+    before = belongings()
+    yield
+    # What ends by itself may take a moment; what was leaked stays.
+    patient_until = time.monotonic() + PATIENCE
+    while left := belongings() - before:
+        gc.collect()
+        if time.monotonic() > patient_until:
+            pytest.fail("it left behind: " + ", ".join(sorted(left)))
+        time.sleep(0.01)

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture
+def short_dir() -> Iterator[str]:
+    """A directory whose path leaves room for a socket's name; pytest's own may be too long."""
+    with tempfile.TemporaryDirectory(prefix="vb") as path:
+        yield path

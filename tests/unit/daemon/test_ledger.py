@@ -1,0 +1,815 @@
+"""The ledger: whatever happens in whatever order, every request ends once and its client has the sound it was told of."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from voicebox_protocol import errors, schema, wire
+
+from voiceboxd.effects import Effect, ToClient, ToProvider, Violation
+from voiceboxd.ledger import LONGEST_SEGMENT, Ledger
+from voiceboxd.request import Assignment, Request, segment_seed
+
+BOOT = "b00t"
+RATE = 8_000
+EXACT = Assignment(
+    "exact", "anna", "en", RATE, max_chars=40, streaming=True, deterministic=True, scripts=("Latn", "Grek")
+)
+WILD = Assignment("wild", "bert", "en", RATE, max_chars=60)
+ASSIGNMENTS = {each.provider: each for each in (EXACT, WILD)}
+
+TO_CLIENT = schema.Decoder(wire.DAEMON_TO_CLIENT)
+TO_PROVIDER = schema.Decoder(wire.DAEMON_TO_PROVIDER)
+
+TEXTS = st.lists(
+    st.sampled_from(
+        ["Hello there. ", "Dr. Who?\n", "… ", "\n\n", "x" * 45, "It rains, and then it stops again. ", "Да. ", "é"]
+    ),
+    max_size=6,
+).map("".join)
+
+
+def samples(assignment: Assignment, seed: int, text: str, salt: object = "") -> bytes:
+    """What a provider makes of a segment; a deterministic one whatever the incarnation."""
+    dice = random.Random(f"{assignment.provider} {seed} {text} {'' if assignment.deterministic else salt}")
+    return dice.randbytes(4 * dice.choice((0, 1, *range(2, 60))))
+
+
+def pieces(sound: bytes, counts: Iterable[int]) -> tuple[list[tuple[int, int, int, int]], bytes]:
+    """Descriptors and payload for consecutive pieces of so many frames."""
+    described, at = [], 0
+    for count in counts:
+        described.append((0, at, count, zlib.crc32(sound[at : at + 4 * count])))
+        at += 4 * count
+    return described, sound[:at]
+
+
+@dataclass
+class Job:
+    """One segment that an incarnation was told to speak."""
+
+    provider: str
+    epoch: int
+    order: schema.Synthesize
+    sound: bytes
+    sent: int
+    seq: int = 0
+    proof_owed: bool = False
+    cancelled: bool = False
+
+    @property
+    def name(self) -> tuple[str, int, str, int]:
+        return self.provider, self.epoch, self.order.req, self.order.attempt
+
+    @property
+    def common(self) -> dict[str, object]:
+        order = self.order
+        return {"epoch": self.epoch, "req": order.req, "attempt": order.attempt, "segment": order.segment}
+
+    def next_chunk(self, counts: Iterable[int]) -> tuple[schema.Chunk, bytes]:
+        described, payload = pieces(self.sound[4 * self.sent :], counts)
+        return schema.Chunk(**self.common, seq=self.seq, descriptors=described), payload
+
+    def proof(self) -> schema.Resumed:
+        crc = zlib.crc32(self.sound[: 4 * self.sent])
+        return schema.Resumed(**self.common, frames=self.sent, crc32=crc)
+
+    def done(self) -> schema.SegmentDone:
+        return schema.SegmentDone(**self.common, frames=len(self.sound) // 4)
+
+
+@dataclass
+class Listener:
+    """What a client knows of one request of its own."""
+
+    session: str
+    say: schema.Say
+    text: str
+    ended: bool
+    allowed: int = wire.TEXT_WINDOW
+    accepted: schema.Accepted | None = None
+    timeline: bytearray = field(default_factory=bytearray)
+    starts: dict[int, int] = field(default_factory=dict)
+    heard_to: int = 0
+    seq: int = 0
+    held: dict[int, int] = field(default_factory=dict)
+    ends: list[schema.Message] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        return len(self.timeline) // 4
+
+
+class House:
+    """Clients and providers around a ledger: carries effects out and checks each of them."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger(BOOT)
+        self.now = 1000.0
+        self.epochs = dict.fromkeys(ASSIGNMENTS, 1)
+        self.sessions: set[str] = set()
+        self.closed: set[str] = set()
+        self.listeners: dict[str, Listener] = {}
+        self.jobs: dict[tuple[str, int, str, int], Job] = {}
+        self.past: list[Job] = []
+        self.ended: Counter[str] = Counter()
+
+    # --- what the ledger wants done
+
+    def do(self, effects: list[Effect] | None) -> None:
+        for effect in effects or []:
+            if isinstance(effect, ToProvider):
+                assert TO_PROVIDER.header(schema.encode(effect.message)) == effect.message
+                self._to_provider(effect)
+            else:
+                assert TO_CLIENT.header(schema.encode(effect.message)) == effect.message
+                self._to_client(effect)
+
+    def _to_provider(self, effect: ToProvider) -> None:
+        message = effect.message
+        if isinstance(message, schema.Cancel):
+            self.jobs[effect.provider, effect.epoch, message.req, message.attempt].cancelled = True
+            return
+        assert isinstance(message, schema.Synthesize)
+        assert effect.epoch == message.epoch == self.epochs[effect.provider]
+        assert effect.payload is not None
+        text, listener = bytes(effect.payload).decode(), self.listeners[message.req]
+        assert text in listener.text
+        assert message.seed == segment_seed(self.ledger.requests[message.req].seed, message.segment)
+        start = listener.starts.setdefault(message.segment, listener.frames)
+        assert (message.from_frame or 0) == listener.frames - start
+        salt = (effect.epoch, message.attempt)
+        sound = samples(ASSIGNMENTS[effect.provider], message.seed, text, salt)
+        job = Job(effect.provider, effect.epoch, message, sound, message.from_frame or 0)
+        job.proof_owed = message.from_frame is not None
+        assert not job.proof_owed or ASSIGNMENTS[effect.provider].deterministic
+        self.jobs[job.name] = job
+
+    def _to_client(self, effect: ToClient) -> None:
+        message, listener = effect.message, self.listeners[effect.message.req]
+        assert effect.session == listener.session
+        assert effect.session not in self.closed, "somebody who is gone was told something"
+        assert not listener.ends, "something came after the end"
+        match message:
+            case schema.Accepted():
+                assert listener.accepted is None
+                listener.accepted = message
+            case schema.TextCredit():
+                assert message.upto > listener.allowed
+                listener.allowed = message.upto
+            case schema.Chunk():
+                self._hear(listener, message, effect.payload)
+            case schema.Reset():
+                assert message.frames == listener.starts[message.segment]
+                assert listener.say.on_failure == "segment"
+                del listener.timeline[4 * message.frames :]
+            case schema.Done() | schema.Failed() | schema.Cancelled():
+                self._end(listener, message)
+            case _:
+                assert isinstance(message, schema.Notice)
+
+    def _hear(self, listener: Listener, chunk: schema.Chunk, payload: bytes | memoryview | None) -> None:
+        assert listener.accepted is not None
+        assert payload is not None
+        assert chunk.seq == listener.seq
+        assert chunk.segment == max(listener.starts)
+        assert chunk.char_start >= listener.heard_to or chunk.char_end == listener.heard_to
+        listener.heard_to = chunk.char_end
+        for number, (arena, offset, frames, crc) in enumerate(chunk.descriptors):
+            piece = bytes(payload[offset : offset + 4 * frames])
+            assert (arena, zlib.crc32(piece)) == (0, crc)
+            listener.timeline += piece
+            listener.held[chunk.seq + number] = frames
+        listener.seq += len(chunk.descriptors)
+
+    def _end(self, listener: Listener, end: schema.Message) -> None:
+        assert end.frames == listener.frames
+        assert end.delivered_chars <= len(listener.text)
+        assert all(run["outcome"] in ("done", "failed", "cancelled") for run in end.attempts)
+        listener.ends.append(end)
+        self.ended[type(end).__name__] += 1
+        if not isinstance(end, schema.Done):
+            listener.held.clear()
+        elif end.resumed != "next":
+            assert end.delivered_chars == len(listener.text)
+            assert end.segments == len(listener.starts)
+
+    # --- what happens
+
+    def admit(self, session: str, text: str, **fields: object) -> Request:
+        req = f"r{len(self.listeners)}"
+        say = schema.Say(boot=BOOT, req=req, **fields)
+        self.sessions.add(session)
+        self.listeners[req] = Listener(session, say, text, ended=not say.more)
+        return self.ledger.admit(say, session, text, seed=len(self.listeners), now=self.now)
+
+    def accept(self, request: Request, assignment: Assignment) -> None:
+        self.do(self.ledger.accept(request, assignment, self.now))
+
+    def say(self, text: str, assignment: Assignment, **fields: object) -> Listener:
+        request = self.admit("s0", text, **fields)
+        self.accept(request, assignment)
+        return self.listeners[request.req]
+
+    def text(self, request: Request, text: str, *, last: bool) -> None:
+        listener = self.listeners[request.req]
+        listener.text += text
+        listener.ended = last
+        self.do(self.ledger.text(request, text, last, self.now))
+
+    def dispatch(self, request: Request) -> Job:
+        assert request.assignment is not None
+        epoch = self.epochs[request.assignment.provider]
+        self.do(self.ledger.dispatch(request, epoch, self.now))
+        assert request.work is not None
+        return self.jobs[request.assignment.provider, epoch, request.req, request.attempts]
+
+    def current(self, job: Job) -> bool:
+        """Whether what this job brings still belongs to its request."""
+        return job.name in self.jobs and not job.cancelled
+
+    def chunk(self, job: Job, counts: list[int]) -> None:
+        message, payload = job.next_chunk(counts)
+        effects = self.ledger.chunk(job.provider, job.epoch, message, payload, self.now)
+        assert (effects is not None) == self.current(job)
+        job.seq += len(counts)
+        job.sent += sum(counts)
+        self.do(effects)
+
+    def prove(self, job: Job) -> None:
+        job.proof_owed = False
+        effects = self.ledger.resumed(job.provider, job.epoch, job.proof(), self.now)
+        assert (effects is not None) == self.current(job)
+        self.do(effects)
+
+    def finish(self, job: Job) -> None:
+        """The rest of the segment, and its end."""
+        if job.proof_owed:
+            self.prove(job)
+        if rest := len(job.sound) // 4 - job.sent:
+            self.chunk(job, [rest])
+        current, listener = self.current(job), self.listeners[job.order.req]
+        if current and job.sound:
+            begin = 4 * listener.starts[job.order.segment]
+            assert bytes(listener.timeline[begin:]) == job.sound, "a segment is not the sound of one attempt"
+        effects = self.ledger.segment_done(job.provider, job.epoch, job.done(), self.now)
+        assert (effects is not None) == current
+        self.over(job)
+        self.do(effects)
+
+    def over(self, job: Job) -> None:
+        self.past.append(self.jobs.pop(job.name))
+
+    def break_off(self, job: Job, code: str = "PROVIDER_FAILED") -> None:
+        failed = schema.SegmentFailed(**job.common, code=code, message="it " * 500)
+        current = self.current(job)
+        effects = self.ledger.segment_failed(job.provider, job.epoch, failed, self.now)
+        assert (effects is not None) == current
+        self.over(job)
+        self.do(effects)
+
+    def lose(self, provider: str) -> None:
+        """An incarnation dies and the next one follows."""
+        epoch = self.epochs[provider]
+        self.epochs[provider] += 1
+        for job in [job for job in self.jobs.values() if job.provider == provider]:
+            self.over(job)
+        self.do(self.ledger.provider_lost(provider, epoch, "it " * 500, self.now))
+        assert not self.ledger.in_work(provider, epoch)
+
+    def close_session(self, session: str) -> None:
+        self.closed.add(session)
+        effects = self.ledger.session_closed(session, self.now)
+        self.do(effects)
+        self.sessions.discard(session)
+
+    def finish_everything(self) -> None:
+        """Honest providers and patient clients bring every request to its end, in a bounded number of steps."""
+        for request in list(self.ledger.requests.values()):
+            if not request.text_ended:
+                self.text(request, "", last=True)
+        for _ in range(5_000):
+            for job in list(self.jobs.values()):
+                if job.name in self.jobs:
+                    self.finish(job)
+            waiting = [request for request in self.ledger.requests.values() if request.waits]
+            for request in waiting:
+                self.dispatch(request)
+            if not waiting:
+                break
+        assert not self.jobs
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Clients ask, providers speak, die and lie, in any order."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.house = House()
+
+    def pick(self, data: st.DataObject, among: Iterable[object]) -> object:
+        return data.draw(st.sampled_from(sorted(among, key=repr)))
+
+    def a_job(self, data: st.DataObject) -> Job:
+        house = self.house
+        return house.jobs[data.draw(st.sampled_from(sorted(house.jobs)))]
+
+    def a_request(self, data: st.DataObject, **wanted: bool) -> Request | None:
+        requests = self.house.ledger.requests
+        names = [name for name, each in requests.items() if all(getattr(each, k) == v for k, v in wanted.items())]
+        return requests[data.draw(st.sampled_from(sorted(names)))] if names else None
+
+    # --- clients
+
+    @rule(
+        data=st.data(),
+        text=TEXTS,
+        more=st.booleans(),
+        deadline=st.none() | st.integers(0, 20_000) | st.just(2**64 - 1),
+        on_failure=st.sampled_from([None, *wire.ON_FAILURE]),
+        provider=st.sampled_from([None, *ASSIGNMENTS]),
+    )
+    def admit(self, data, text, more, deadline, on_failure, provider) -> None:
+        house = self.house
+        fresh = f"s{len(house.sessions) + len(house.closed)}"
+        session = self.pick(data, house.sessions | ({fresh} if len(house.sessions) < 3 else set()))
+        request = self.house.admit(
+            session, text, more=more or None, deadline_ms=deadline, on_failure=on_failure
+        )
+        if provider:
+            self.house.accept(request, ASSIGNMENTS[provider])
+
+    @rule(data=st.data(), provider=st.sampled_from(sorted(ASSIGNMENTS)))
+    def accept(self, data, provider) -> None:
+        request = self.a_request(data, assignment=None)
+        if request:
+            self.house.accept(request, ASSIGNMENTS[provider])
+
+    @rule(data=st.data(), text=TEXTS, last=st.booleans())
+    def text(self, data, text, last) -> None:
+        request = self.a_request(data, text_ended=False)
+        if request:
+            self.house.text(request, text, last=last)
+
+    @rule(data=st.data())
+    def text_after_the_end(self, data) -> None:
+        request = self.a_request(data, text_ended=True)
+        if request:
+            self.house.do(self.house.ledger.text(request, "more", True, self.house.now))
+            assert self.house.listeners[request.req].ends[0].code == "BAD_REQUEST"
+
+    @rule(data=st.data(), first=st.integers(0, 12), many=st.integers(0, 12))
+    def credit(self, data, first, many) -> None:
+        house = self.house
+        holding = {req for req, listener in house.listeners.items() if listener.session in house.sessions}
+        if not holding:
+            return
+        req = self.pick(data, holding)
+        listener = house.listeners[req]
+        house.ledger.windows[listener.session].credit(req, first, first + many, house.now)
+        listener.held = {seq: n for seq, n in listener.held.items() if not first <= seq <= first + many}
+
+    @rule(data=st.data())
+    def acknowledge(self, data) -> None:
+        house = self.house
+        if not house.listeners:
+            return
+        req = self.pick(data, house.listeners)
+        listener = house.listeners[req]
+        house.ledger.forget(listener.session, req)
+        if listener.ends:
+            listener.held.clear()
+
+    @rule(data=st.data())
+    def cancel(self, data) -> None:
+        request = self.a_request(data)
+        if request:
+            self.house.do(self.house.ledger.cancel(request, self.house.now))
+            assert not self.house.ledger.cancel(request, self.house.now)
+
+    @rule(seconds=st.floats(0, 15))
+    def time_passes(self, seconds) -> None:
+        house = self.house
+        house.now += seconds
+        house.do(house.ledger.expire(house.now))
+        upcoming = house.ledger.next_deadline()
+        assert upcoming is None or upcoming > house.now
+
+    @precondition(lambda self: self.house.sessions)
+    @rule(data=st.data())
+    def session_closes(self, data) -> None:
+        self.house.close_session(self.pick(data, self.house.sessions))
+
+    # --- honest providers
+
+    @rule(data=st.data())
+    def dispatch(self, data) -> None:
+        request = self.a_request(data, waits=True)
+        if request:
+            self.house.dispatch(request)
+
+    @precondition(lambda self: self.house.jobs)
+    @rule(data=st.data())
+    def sound(self, data) -> None:
+        job = self.a_job(data)
+        if job.proof_owed:
+            self.house.prove(job)
+        left = len(job.sound) // 4 - job.sent
+        if left:
+            total = data.draw(st.integers(1, left))
+            cuts = sorted(data.draw(st.sets(st.integers(1, total), max_size=4)) - {total})
+            self.house.chunk(job, [b - a for a, b in zip([0, *cuts], [*cuts, total], strict=True)])
+
+    @precondition(lambda self: self.house.jobs)
+    @rule(data=st.data())
+    def finish(self, data) -> None:
+        self.house.finish(self.a_job(data))
+
+    @precondition(lambda self: self.house.jobs)
+    @rule(data=st.data(), code=st.sampled_from(["UNSPEAKABLE", "INVALID_TEXT", "PROVIDER_FAILED", "OUT_OF_IDEAS"]))
+    def break_off(self, data, code) -> None:
+        self.house.break_off(self.a_job(data), code)
+
+    @precondition(lambda self: self.house.jobs)
+    @rule(data=st.data())
+    def answer_cancel(self, data) -> None:
+        job = self.a_job(data)
+        if job.cancelled:
+            self.house.ledger.segment_cancelled(job.provider, job.epoch, schema.SegmentCancelled(**job.common))
+            self.house.over(job)
+
+    @rule(provider=st.sampled_from(sorted(ASSIGNMENTS)))
+    def provider_dies(self, provider) -> None:
+        self.house.lose(provider)
+
+    # --- liars and stragglers
+
+    @precondition(lambda self: self.house.jobs)
+    @rule(data=st.data())
+    def repeats_other_samples(self, data) -> None:
+        house, job = self.house, self.a_job(data)
+        if not job.proof_owed:
+            return
+        job.proof_owed = False
+        wrong = schema.Resumed(**job.common, frames=job.sent, crc32=zlib.crc32(job.sound[: 4 * job.sent]) ^ 1)
+        current = house.current(job)
+        effects = house.ledger.resumed(job.provider, job.epoch, wrong, house.now)
+        assert (effects is not None) == current
+        house.do(effects)
+        assert not house.current(job)
+
+    @precondition(lambda self: self.house.jobs)
+    @rule(data=st.data(), how=st.sampled_from(["count", "seq", "segment", "place", "empty", "long", "proof", "cancelled"]))
+    def breaks_a_rule(self, data, how) -> None:
+        house, ledger, job = self.house, self.house.ledger, self.a_job(data)
+        if not house.current(job):
+            return
+        who, now = (job.provider, job.epoch), house.now
+        chunk, payload = schema.Chunk(**job.common, seq=job.seq, descriptors=[(0, 0, 1, 0)]), b"1234"
+        wrong = {
+            "seq": {"seq": job.seq + 1},
+            "segment": {"segment": job.order.segment + 1},
+            "place": {"descriptors": [(0, 4, 1, 0)]},
+            "empty": {"descriptors": [(0, 0, 0, 0)]},
+            "long": {"descriptors": [(0, 0, RATE, 0)]},
+        }
+        with pytest.raises(Violation):
+            if how == "count":
+                done = schema.SegmentDone(**job.common, frames=job.sent + 1)
+                ledger.segment_done(*who, done, now)
+            elif how == "proof":
+                job_proof = schema.Resumed(**job.common, frames=0, crc32=0)
+                if job.proof_owed:
+                    ledger.chunk(*who, chunk, payload, now)
+                ledger.resumed(*who, job_proof, now)
+            elif how == "cancelled":
+                ledger.segment_cancelled(*who, schema.SegmentCancelled(**job.common))
+            else:
+                for name, value in wrong[how].items():
+                    setattr(chunk, name, value)
+                ledger.chunk(*who, chunk, payload * (RATE if how == "long" else 1), now)
+        house.lose(job.provider)
+
+    @precondition(lambda self: self.house.past)
+    @rule(data=st.data(), what=st.sampled_from(["chunk", "resumed", "done", "failed", "cancelled"]))
+    def stale_message(self, data, what) -> None:
+        house, ledger = self.house, self.house.ledger
+        job = house.past[data.draw(st.integers(0, len(house.past) - 1))]
+        who, now = (job.provider, job.epoch), house.now
+        if what == "chunk":
+            chunk = schema.Chunk(**job.common, seq=job.seq, descriptors=[(0, 0, 1, 0)])
+            assert ledger.chunk(*who, chunk, b"1234", now) is None
+        elif what == "resumed":
+            assert ledger.resumed(*who, job.proof(), now) is None
+        elif what == "done":
+            assert ledger.segment_done(*who, job.done(), now) is None
+        elif what == "failed":
+            failed = schema.SegmentFailed(**job.common, code="UNSPEAKABLE", message="")
+            assert ledger.segment_failed(*who, failed, now) is None
+        else:
+            ledger.segment_cancelled(*who, schema.SegmentCancelled(**job.common))
+
+    # --- what always holds
+
+    @invariant()
+    def windows_hold_what_was_not_credited(self) -> None:
+        house = self.house
+        for session in house.sessions:
+            held = {req: each.held for req, each in house.listeners.items() if each.session == session}
+            window = house.ledger.windows[session]
+            frames = sum(sum(pieces.values()) for pieces in held.values())
+            assert window.held_bytes == 4 * frames
+            assert window.held_seconds == pytest.approx(frames / RATE)
+            assert all(window.holds(req) == bool(pieces) for req, pieces in held.items())
+        assert set(house.ledger.windows) == house.sessions
+
+    @invariant()
+    def the_counts_agree(self) -> None:
+        house, counts = self.house, self.house.ledger.counts()
+        assert counts.active == sum(house.current(job) for job in house.jobs.values())
+        assert counts.active + counts.queued == len(house.ledger.requests)
+        told = {kind: house.ended[kind] for kind in wire.TERMINAL}
+        silent = sum(len(each.ends) == 0 for each in house.listeners.values() if each.session in house.closed)
+        assert (counts.done, counts.failed) == (told["Done"], told["Failed"])
+        assert counts.cancelled == told["Cancelled"] + silent
+        for provider, epoch in house.epochs.items():
+            at_it = sum(job.name[:2] == (provider, epoch) for job in house.jobs.values())
+            assert house.ledger.in_work(provider, epoch) == at_it
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        house = self.house
+        for request in house.ledger.requests.values():
+            listener = house.listeners[request.req]
+            assert house.ledger.knows(request.req)
+            if request.assignment is None or request.waits:
+                continue
+            if request.runs_now:
+                assert request.provider is not None
+                assert house.current(house.jobs[*request.provider, request.req, request.attempts])
+            else:
+                assert not listener.ended
+                assert listener.allowed > len(listener.text.encode()), "it waits for text that may not be sent"
+
+    def teardown(self) -> None:
+        house = self.house
+        for request in list(house.ledger.requests.values()):
+            if request.assignment is None:
+                house.accept(request, EXACT)
+        house.finish_everything()
+        assert not house.ledger.requests
+        for listener in house.listeners.values():
+            assert len(listener.ends) == (0 if listener.session in house.closed and not listener.ends else 1)
+            for end in listener.ends:
+                if isinstance(end, schema.Done) and end.resumed != "next" and end.provider == "exact":
+                    self.check_undisturbed(listener, end)
+        for session in list(house.sessions):
+            house.close_session(session)
+        for provider in ASSIGNMENTS:
+            house.lose(provider)
+        assert not house.ledger.windows
+        assert not house.ledger.held_bytes()
+
+    def check_undisturbed(self, listener: Listener, end: schema.Done) -> None:
+        """A deterministic provider's sound is what one run without any trouble gives."""
+        quiet = House()
+        request = quiet.admit("s0", listener.text)
+        request.seed = end.seed
+        quiet.accept(request, EXACT)
+        quiet.finish_everything()
+        assert quiet.listeners["r0"].timeline == listener.timeline
+
+
+LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+TestLedger = LedgerMachine.TestCase
+
+TWO_SEGMENTS = "This is the first sentence. And this is the second one."
+
+
+def begun(assignment: Assignment, **fields: object) -> tuple[House, Listener, Job]:
+    """A house where a request's first segment is half spoken."""
+    house = House()
+    for _ in range(50):
+        listener = house.say(TWO_SEGMENTS, assignment, **fields)
+        request = house.ledger.requests[listener.say.req]
+        job = house.dispatch(request)
+        if len(job.sound) >= 4 * 20:
+            break
+        house.do(house.ledger.cancel(request, house.now))
+        house.finish(job)
+    house.chunk(job, [5, 5])
+    return house, listener, job
+
+
+def again(house: House, listener: Listener) -> Job:
+    return house.dispatch(house.ledger.requests[listener.say.req])
+
+
+def test_a_deterministic_provider_goes_on_where_it_broke_off() -> None:
+    house, listener, _ = begun(EXACT)
+    house.lose("exact")
+    job = again(house, listener)
+    assert job.order.from_frame == 10
+    house.finish(job)
+    house.finish_everything()
+    (end,) = listener.ends
+    assert (type(end), end.resumed) == (schema.Done, "exact")
+    assert [(run["epoch"], run["outcome"]) for run in end.attempts] == [(1, "failed"), (2, "done")]
+
+
+def test_another_sound_than_before_is_skipped_by_default_and_said_so() -> None:
+    house, listener, _ = begun(EXACT)
+    house.lose("exact")
+    job = again(house, listener)
+    wrong = schema.Resumed(**job.common, frames=10, crc32=0)
+    effects = house.ledger.resumed("exact", 2, wrong, house.now)
+    assert [type(effect.message).__name__ for effect in effects or ()] == ["Cancel", "Notice"]
+    house.do(effects)
+    house.finish_everything()
+    assert listener.ends[0].resumed == "next"
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "kinds"), [("next", ["Notice"]), (None, ["Notice"]), ("segment", ["Reset"]), ("fail", ["Failed"])]
+)
+def test_what_follows_a_break_that_cannot_be_mended_exactly_is_the_requests_to_say(on_failure, kinds) -> None:
+    house, listener, _ = begun(WILD, on_failure=on_failure)
+    effects = house.ledger.provider_lost("wild", 1, "it fell over", house.now)
+    assert [type(effect.message).__name__ for effect in effects] == kinds
+
+
+def test_two_failures_at_the_same_place_are_poison() -> None:
+    house, listener, _ = begun(EXACT)
+    house.lose("exact")
+    again(house, listener)
+    house.lose("exact")
+    (end,) = listener.ends
+    assert (type(end), end.code) == (schema.Failed, "PROVIDER_FAILED")
+
+
+def test_progress_between_two_failures_earns_another_try() -> None:
+    house, listener, _ = begun(EXACT)
+    for _ in range(3):
+        house.lose("exact")
+        job = again(house, listener)
+        house.prove(job)
+        house.chunk(job, [1])
+    house.lose("exact")
+    house.lose("exact")
+    assert not listener.ends
+    house.finish_everything()
+    assert isinstance(listener.ends[0], schema.Done)
+
+
+@pytest.mark.parametrize("assignment", [EXACT, WILD])
+def test_a_segment_that_breaks_off_before_any_sound_is_tried_twice_and_no_more(assignment: Assignment) -> None:
+    house = House()
+    listener = house.say("One.", assignment, on_failure="segment")
+    house.break_off(again(house, listener))
+    assert not listener.ends
+    house.break_off(again(house, listener))
+    assert listener.ends[0].code == "PROVIDER_FAILED"
+
+
+def test_a_segment_that_begins_again_for_ever_and_gets_no_further_is_poison() -> None:
+    house, listener, job = begun(WILD, on_failure="segment")
+    house.break_off(job)
+    assert listener.frames == 0
+    job = again(house, listener)
+    described, payload = pieces(bytes(40), [5, 5])
+    house.do(house.ledger.chunk("wild", 1, schema.Chunk(**job.common, seq=0, descriptors=described), payload, 0.0))
+    house.break_off(job)
+    assert listener.ends[0].code == "PROVIDER_FAILED"
+
+
+def test_a_lie_about_the_number_of_frames_does_not_lose_the_request() -> None:
+    house, listener, job = begun(EXACT)
+    with pytest.raises(Violation):
+        house.ledger.segment_done("exact", 1, schema.SegmentDone(**job.common, frames=11), house.now)
+    house.lose("exact")
+    assert again(house, listener).order.from_frame == 10
+
+
+def test_an_incarnation_that_failed_and_then_spoke_is_told_as_both() -> None:
+    house = House()
+    listener = house.say("Hello there.", WILD)
+    house.break_off(again(house, listener))
+    house.finish_everything()
+    assert [run["outcome"] for run in listener.ends[0].attempts] == ["failed", "done"]
+
+
+def test_an_incarnation_that_left_between_two_segments_is_told_as_done() -> None:
+    house = House()
+    listener = house.say(TWO_SEGMENTS, EXACT)
+    house.finish(again(house, listener))
+    house.lose("exact")
+    house.finish_everything()
+    assert [(run["epoch"], run["outcome"]) for run in listener.ends[0].attempts] == [(1, "done"), (2, "done")]
+
+
+def test_a_text_without_a_word_has_nothing_to_say() -> None:
+    house = House()
+    assert house.say("… !? \n", EXACT).ends[0].code == "NOTHING_TO_SAY"
+
+
+def test_words_in_a_script_that_the_voice_cannot_read_are_named() -> None:
+    house = House()
+    (end,) = house.say("He said Привет to her.", EXACT).ends
+    assert end.code == "UNSPEAKABLE"
+    assert "Привет" in end.message
+
+
+def test_a_segment_without_a_frame_was_not_spoken() -> None:
+    house = House()
+    listener = house.say("Hello there.", WILD)
+    job = again(house, listener)
+    job.sound = b""
+    house.finish(job)
+    assert listener.ends[0].code == "UNSPEAKABLE"
+    assert "Hello there" in listener.ends[0].message
+
+
+def test_an_error_of_the_text_is_told_as_it_is_and_not_tried_again() -> None:
+    house = House()
+    listener = house.say("Hello there.", WILD)
+    house.break_off(again(house, listener), "UNSPEAKABLE")
+    assert listener.ends[0].code == "UNSPEAKABLE"
+
+
+def test_a_streamed_text_without_any_stop_can_always_be_sent_on() -> None:
+    """A provider may say that it takes very long segments; the client must never wait for credit that cannot come."""
+    house = House()
+    greedy = EXACT._replace(max_chars=100_000, scripts=())
+    listener = house.say("", greedy, more=True)
+    request = house.ledger.requests[listener.say.req]
+    letters = 0
+    while letters < 200_000:
+        room = (listener.allowed - len(listener.text.encode())) // 4
+        if not room:
+            assert request.waits, "neither text nor a segment can go anywhere"
+            house.finish(house.dispatch(request))
+            assert not listener.ends
+            continue
+        house.text(request, "🜂𐐀"[1] * room, last=False)
+        letters += room
+    assert LONGEST_SEGMENT * 4 < wire.TEXT_WINDOW
+
+
+def test_text_beyond_the_credit_ends_the_request() -> None:
+    house = House()
+    listener = house.say("", EXACT, more=True)
+    house.text(house.ledger.requests[listener.say.req], "x" * (wire.TEXT_WINDOW + 1), last=False)
+    assert listener.ends[0].code == "BAD_REQUEST"
+
+
+def test_a_deadline_ends_a_request_and_stops_its_provider() -> None:
+    house = House()
+    listener = house.say("Hello there.", EXACT, deadline_ms=1500)
+    job = again(house, listener)
+    assert job.order.deadline_ms == 1500
+    assert house.ledger.next_deadline() == house.now + 1.5
+    house.now += 1.5
+    house.do(house.ledger.expire(house.now))
+    assert listener.ends[0].code == "DEADLINE"
+    assert job.cancelled
+
+
+def test_the_longest_deadline_that_the_wire_can_carry_can_be_handed_on() -> None:
+    house = House()
+    listener = house.say("Hello there.", EXACT, deadline_ms=2**64 - 1)
+    schema.encode(again(house, listener).order)
+
+
+def test_a_terminal_message_fits_a_header_however_often_the_provider_broke() -> None:
+    house = House()
+    listener = house.say("Ja. " * 40, WILD._replace(voice="声" * 128))
+    request = house.ledger.requests[listener.say.req]
+    for _ in range(30):
+        job = house.dispatch(request)
+        failed = schema.SegmentFailed(**job.common, code="PROVIDER_FAILED", message="失" * 4096)
+        described, payload = pieces(bytes(4), [1])
+        house.do(house.ledger.chunk("wild", 1, schema.Chunk(**job.common, seq=0, descriptors=described), payload, 0.0))
+        house.over(job)
+        house.do(house.ledger.segment_failed("wild", 1, failed, house.now))
+    house.do(house.ledger.fail(request, errors.ProviderFailed("失" * 5000), house.now))
+    assert len(schema.encode(listener.ends[0])) < wire.MAX_HEADER
+
+
+def test_a_request_is_remembered_after_its_end_and_belongs_to_its_session() -> None:
+    house = House()
+    listener = house.say("Hello there.", EXACT)
+    assert house.ledger.owned("s0", listener.say.req) is not None
+    assert house.ledger.owned("s1", listener.say.req) is None
+    house.finish_everything()
+    assert house.ledger.owned("s0", listener.say.req) is None
+    assert house.ledger.knows(listener.say.req)
+    assert not house.ledger.knows("never")
