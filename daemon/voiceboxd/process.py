@@ -139,5 +139,6 @@ class Children:
 def _is_same(pid: int, started: float) -> bool:
     try:
         return abs(float(psutil.Process(pid).create_time()) - started) < 0.01
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):
+        # The file may hold numbers that no process can have.
         return False

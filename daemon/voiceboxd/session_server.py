@@ -38,19 +38,24 @@ class SessionServer:
             while True:
                 await anyio.wait_readable(self._listener)
                 try:
-                    connection, _ = self._listener.accept()
-                except BlockingIOError:
-                    continue
+                    self._accept_all(clients)
                 except OSError as error:
                     log.warning("cannot accept a client", error=str(error))
                     await anyio.sleep(_OUT_OF_FDS_PAUSE)
-                    continue
-                if self._open >= self._most:
-                    connection.close()
-                    continue
-                connection.setblocking(False)
-                self._open += 1
-                clients.start_soon(self._attend, connection)
+
+    def _accept_all(self, clients: anyio.abc.TaskGroup) -> None:
+        """Everybody who waits. Raises `OSError` when there are no descriptors left."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            if self._open >= self._most:
+                connection.close()
+                continue
+            connection.setblocking(False)
+            self._open += 1
+            clients.start_soon(self._attend, connection)
 
     async def _attend(self, connection: socket.socket) -> None:
         session: Session | None = None

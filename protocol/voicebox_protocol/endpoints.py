@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,8 @@ PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 
 _RECONNECT_MS = 5
 _HANDSHAKE_MS = 2000
-_BACKLOG = 128
+_BACKLOG = 1024
+_CROWDED_PAUSE = 0.005
 
 
 class Transport(Protocol):
@@ -189,6 +191,7 @@ class CurveTransport:
         if self._known:
             return self._known
         try:
+            places.check_private(self._file.parent)
             known = json.loads(self._file.read_text(encoding="utf-8"))
             return {key: known[key] for key in ("control", "server_key", "token", "session")}
         except (OSError, ValueError, KeyError, TypeError):
@@ -209,12 +212,18 @@ def _as_curve_client(dealer: zmq.Socket[bytes], server_key: str) -> None:
 
 
 def _connect(family: socket.AddressFamily, address: Any, timeout: float) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.settimeout(timeout)
-    try:
-        sock.connect(address)
-    except OSError as error:
-        sock.close()
-        reason = errno.errorcode.get(error.errno or 0, str(error))
-        raise DaemonUnreachable(f"no daemon answers at {address} ({reason})") from None
-    return sock
+    until = time.monotonic() + timeout
+    while True:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            if error.errno == errno.EAGAIN and time.monotonic() < until:
+                # A unix socket whose queue is full says so instead of letting us wait: somebody is there, and busy.
+                time.sleep(_CROWDED_PAUSE)
+                continue
+            reason = errno.errorcode.get(error.errno or 0, str(error))
+            raise DaemonUnreachable(f"no daemon answers at {address} ({reason})") from None
+        return sock
