@@ -89,6 +89,8 @@ def say(
     source = text_source.choose(text, file)
     from voicebox_cli.speaking import Speaking
 
+    # Unasked is not refused: the daemon has its own rule for urgent speech.
+    request["any_voice"] = request["any_voice"] or None
     return Speaking(source, request, plain=plain, as_json=as_json).run(output, format)
 
 

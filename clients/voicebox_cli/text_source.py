@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -32,9 +33,9 @@ def _read_file(file: str) -> Iterator[str]:
     if file == "-":
         return pieces(_STDIN)
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         if os.path.isdir(file):  # noqa: PTH112
-            raise IsADirectoryError(0, "it is a directory")
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
     return _closing(descriptor)

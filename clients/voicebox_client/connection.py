@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import zmq
 
 from voicebox_client.guard import Guard

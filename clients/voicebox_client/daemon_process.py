@@ -68,7 +68,7 @@ class _Child:
 
     def __init__(self, mode: str) -> None:
         self._stderr = _stderr_path()
-        with open(self._stderr, "ab", opener=_private) as stderr:  # noqa: PTH123 (only this takes an opener)
+        with open(self._stderr, "ab", opener=_private) as stderr:
             self._from = stderr.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "voiceboxd", mode],

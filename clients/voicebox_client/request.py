@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from voicebox_protocol import wire
 from voicebox_protocol.errors import BadRequest, InvalidText, TextTooLong

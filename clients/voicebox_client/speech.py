@@ -137,7 +137,7 @@ class Speech:
             return self._error
         code = self.result.code or CancelledByRequest.code
         error = from_wire(code, self.result.message or "the request was cancelled")
-        vars(error)["result"] = self.result
+        error.result = self.result
         return error
 
     # --- credit and text

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import socket
 import sys
 import time
@@ -146,7 +145,7 @@ class CurveTransport:
         self._known = {
             "control": self._bind(router),
             "server_key": self._public.decode(),
-            "token": secrets.token_hex(16),
+            "token": os.urandom(16).hex(),
             "pid": os.getpid(),
         }
 

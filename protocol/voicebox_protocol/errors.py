@@ -21,15 +21,19 @@ A leaf's docstring says when it happens and what to do; `docs/protocol.md` print
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class VoiceboxError(Exception):
-    """Anything that went wrong. `code` is its name on the wire, `retry` whether the same call may succeed later."""
+    """Anything that went wrong. `code` is its name on the wire, `retry` whether the same call may succeed later.
+
+    In the client `result` is how the request ended, if it came as far.
+    """
 
     code: ClassVar[str] = "FAILED"
     exit_code: ClassVar[int] = 1
     retry: ClassVar[bool] = False
+    result: Any = None
 
     @classmethod
     def when(cls) -> str:

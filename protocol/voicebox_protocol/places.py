@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from voicebox_protocol.errors import BadPlace
@@ -28,6 +27,8 @@ def runtime_dir() -> Path:
         return Path(xdg) / _APP
     if sys.platform == "win32":
         return data_dir() / "run"
+    import tempfile
+
     return Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}"
 
 

@@ -45,6 +45,8 @@ class Place:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.environment = {
             **kept,
+            # The commands of the environment that the tests run in, activated or not.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
             "VOICEBOX_RUNTIME_DIR": str(self.runtime),
             "VOICEBOX_DATA_DIR": str(self.root / "data"),
             "VOICEBOX_CONFIG": str(self.root / "config.toml"),

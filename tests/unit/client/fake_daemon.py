@@ -273,5 +273,8 @@ def speak(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
         for index in range(2):
             daemon.chunk(to, message.req, index, tone(2400), char_start=0, char_end=length)
         daemon.end(to, "Done", message.req, 4800)
+    elif isinstance(message, schema.Text):
+        upto = len(daemon.texts[message.req]) + wire.TEXT_WINDOW
+        daemon.send(to, schema.TextCredit(boot=BOOT, req=message.req, upto=upto))
     elif isinstance(message, schema.Cancel):
         daemon.end(to, "Cancelled", message.req, 0)

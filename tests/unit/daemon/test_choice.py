@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 
 import pytest
+
 from voicebox_protocol import errors, schema
 from voicebox_protocol.capabilities import Capabilities, Voice
-
 from voiceboxd.choice import Candidate, Undecided, Wish, choose
 from voiceboxd.request import Assignment
 
@@ -45,9 +45,10 @@ OTHER = Candidate(
     ),
 )
 ALL = [OTHER, PAID, BUILTIN]
+NO_WISH = Wish()
 
 
-def chosen(installed: list[Candidate] = ALL, wish: Wish = Wish(), **fields: object) -> tuple[str, str]:
+def chosen(installed: list[Candidate] = ALL, wish: Wish = NO_WISH, **fields: object) -> tuple[str, str]:
     found = choose(say(**fields), installed, wish)
     assert isinstance(found, Assignment), found
     return found.provider, found.voice
@@ -100,7 +101,9 @@ def test_a_default_voice_that_is_gone_does_not_keep_others_from_speaking() -> No
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"language": "fr"}, {"voice": "zoe"}, {"voice": "nobody", "any_voice": True, "language": "fr"}], ids=str
+    "fields",
+    [{}, {"language": "fr"}, {"voice": "zoe"}, {"voice": "nobody", "any_voice": True, "language": "fr"}],
+    ids=str,
 )
 def test_what_costs_money_is_never_chosen_by_itself(fields: dict[str, object]) -> None:
     with pytest.raises(errors.VoiceboxError):
@@ -248,15 +251,13 @@ def test_a_schema_never_makes_the_daemon_fetch_anything(monkeypatch: pytest.Monk
         {"properties": {"a": {"$ref": "#/nowhere"}}},
         {"properties": {"a": {"$ref": 5}}},
         {"properties": {"a": {}}, "required": 5},
-        {"properties": {"a": {}}, "$schema": "http://example.org/none"},
     ],
     ids=str,
 )
 def test_a_schema_that_is_none_is_the_requests_end_and_not_the_daemons(options: dict[str, object]) -> None:
-    try:
+    with pytest.raises(errors.BadOption) as caught:
         choose(say(options={"a": "text"}), strange(options), Wish())
-    except errors.BadOption as error:
-        assert len(str(error)) < 1000
+    assert len(str(caught.value)) < 1000
 
 
 def test_options_too_deep_to_be_sent_on_are_refused() -> None:

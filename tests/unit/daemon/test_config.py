@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from voicebox_protocol.errors import InvalidConfig
 
+from voicebox_protocol.errors import InvalidConfig
 from voiceboxd.config import Config, load
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from voicebox_protocol import errors, schema, wire
 
+from voicebox_protocol import errors, schema, wire
 from voiceboxd.effects import Effect, ToClient, ToProvider, Violation
 from voiceboxd.ledger import LONGEST_SEGMENT, Ledger
 from voiceboxd.request import Assignment, Request, segment_seed
@@ -336,15 +336,13 @@ class LedgerMachine(RuleBasedStateMachine):
         more=st.booleans(),
         deadline=st.none() | st.integers(0, 20_000) | st.just(2**64 - 1),
         on_failure=st.sampled_from([None, *wire.ON_FAILURE]),
-        provider=st.sampled_from([None, *ASSIGNMENTS]),
+        provider=st.sampled_from([*ASSIGNMENTS, None]),
     )
     def admit(self, data, text, more, deadline, on_failure, provider) -> None:
         house = self.house
         fresh = f"s{len(house.sessions) + len(house.closed)}"
         session = self.pick(data, house.sessions | ({fresh} if len(house.sessions) < 3 else set()))
-        request = self.house.admit(
-            session, text, more=more or None, deadline_ms=deadline, on_failure=on_failure
-        )
+        request = self.house.admit(session, text, more=more or None, deadline_ms=deadline, on_failure=on_failure)
         if provider:
             self.house.accept(request, ASSIGNMENTS[provider])
 
@@ -434,6 +432,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, data) -> None:
         self.house.finish(self.a_job(data))
 
+    @rule(data=st.data())
+    def speak(self, data) -> None:
+        """A whole segment at once, so that requests get far."""
+        request = self.a_request(data, waits=True)
+        if request:
+            self.house.finish(self.house.dispatch(request))
+
     @precondition(lambda self: self.house.jobs)
     @rule(data=st.data(), code=st.sampled_from(["UNSPEAKABLE", "INVALID_TEXT", "PROVIDER_FAILED", "OUT_OF_IDEAS"]))
     def break_off(self, data, code) -> None:
@@ -468,13 +473,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert not house.current(job)
 
     @precondition(lambda self: self.house.jobs)
-    @rule(data=st.data(), how=st.sampled_from(["count", "seq", "segment", "place", "empty", "long", "proof", "cancelled"]))
+    @rule(
+        data=st.data(), how=st.sampled_from(["count", "seq", "segment", "place", "empty", "long", "proof", "cancelled"])
+    )
     def breaks_a_rule(self, data, how) -> None:
         house, ledger, job = self.house, self.house.ledger, self.a_job(data)
         if not house.current(job):
             return
-        who, now = (job.provider, job.epoch), house.now
-        chunk, payload = schema.Chunk(**job.common, seq=job.seq, descriptors=[(0, 0, 1, 0)]), b"1234"
         wrong = {
             "seq": {"seq": job.seq + 1},
             "segment": {"segment": job.order.segment + 1},
@@ -482,21 +487,22 @@ class LedgerMachine(RuleBasedStateMachine):
             "empty": {"descriptors": [(0, 0, 0, 0)]},
             "long": {"descriptors": [(0, 0, RATE, 0)]},
         }
+        chunk = {**job.common, "seq": job.seq, "descriptors": [(0, 0, 1, 0)]} | wrong.get(how, {})
+        lie: Callable[..., object]
+        match how:
+            case "count":
+                lie, message = ledger.segment_done, schema.SegmentDone(**job.common, frames=job.sent + 1)
+            case "cancelled":
+                lie, message = ledger.segment_cancelled, schema.SegmentCancelled(**job.common)
+            case "proof" if not job.proof_owed:
+                lie, message = ledger.resumed, job.proof()
+            case _:
+                # Where a proof is owed, any sound before it is a lie.
+                payload = bytes(4 * RATE if how == "long" else 4)
+                lie, message = partial(ledger.chunk, payload=payload), schema.Chunk(**chunk)
+        when = {} if how == "cancelled" else {"now": house.now}
         with pytest.raises(Violation):
-            if how == "count":
-                done = schema.SegmentDone(**job.common, frames=job.sent + 1)
-                ledger.segment_done(*who, done, now)
-            elif how == "proof":
-                job_proof = schema.Resumed(**job.common, frames=0, crc32=0)
-                if job.proof_owed:
-                    ledger.chunk(*who, chunk, payload, now)
-                ledger.resumed(*who, job_proof, now)
-            elif how == "cancelled":
-                ledger.segment_cancelled(*who, schema.SegmentCancelled(**job.common))
-            else:
-                for name, value in wrong[how].items():
-                    setattr(chunk, name, value)
-                ledger.chunk(*who, chunk, payload * (RATE if how == "long" else 1), now)
+            lie(job.provider, job.epoch, message, **when)
         house.lose(job.provider)
 
     @precondition(lambda self: self.house.past)
@@ -642,7 +648,7 @@ def test_another_sound_than_before_is_skipped_by_default_and_said_so() -> None:
     ("on_failure", "kinds"), [("next", ["Notice"]), (None, ["Notice"]), ("segment", ["Reset"]), ("fail", ["Failed"])]
 )
 def test_what_follows_a_break_that_cannot_be_mended_exactly_is_the_requests_to_say(on_failure, kinds) -> None:
-    house, listener, _ = begun(WILD, on_failure=on_failure)
+    house, _, _ = begun(WILD, on_failure=on_failure)
     effects = house.ledger.provider_lost("wild", 1, "it fell over", house.now)
     assert [type(effect.message).__name__ for effect in effects] == kinds
 
@@ -795,13 +801,27 @@ def test_a_terminal_message_fits_a_header_however_often_the_provider_broke() -> 
     request = house.ledger.requests[listener.say.req]
     for _ in range(30):
         job = house.dispatch(request)
-        failed = schema.SegmentFailed(**job.common, code="PROVIDER_FAILED", message="失" * 4096)
+        failed = schema.SegmentFailed(**job.common, code="PROVIDER_FAILED", message="𝄞" * 4096)
         described, payload = pieces(bytes(4), [1])
         house.do(house.ledger.chunk("wild", 1, schema.Chunk(**job.common, seq=0, descriptors=described), payload, 0.0))
         house.over(job)
         house.do(house.ledger.segment_failed("wild", 1, failed, house.now))
-    house.do(house.ledger.fail(request, errors.ProviderFailed("失" * 5000), house.now))
+    house.do(house.ledger.fail(request, errors.ProviderFailed("𝄞" * 5000), house.now))
     assert len(schema.encode(listener.ends[0])) < wire.MAX_HEADER
+
+
+def test_sound_that_was_not_given_back_is_held_until_the_end_is_acknowledged() -> None:
+    house = House()
+    listener = house.say("Hello there.", EXACT._replace(provider="wild"))
+    job = again(house, listener)
+    job.sound = bytes(400)
+    house.finish(job)
+    assert isinstance(listener.ends[0], schema.Done)
+    assert house.ledger.held_bytes() == 400
+    house.ledger.forget("s1", listener.say.req)
+    assert house.ledger.held_bytes() == 400
+    house.ledger.forget("s0", listener.say.req)
+    assert house.ledger.held_bytes() == 0
 
 
 def test_a_request_is_remembered_after_its_end_and_belongs_to_its_session() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from voicebox_protocol.errors import BadPlace
 
+from voicebox_protocol.errors import BadPlace
 from voiceboxd import limits
 
 resource = pytest.importorskip("resource")

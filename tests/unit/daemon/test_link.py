@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import anyio
 import pytest
 import zmq
-from voicebox_protocol import wire
 
+from voicebox_protocol import wire
 from voiceboxd.link import Link
 
 ECHOES = 20_000
@@ -186,7 +186,7 @@ def test_a_peer_that_is_gone_is_told(context: zmq.Context, address: str) -> None
         ((peer, _, _),) = await link.receive()
         assert link.send(peer.bytes, b"answer")
         dealer.close(linger=0)
-        while link.send(peer.bytes, b"are you there?"):
+        while link.send(peer.bytes, b"are you there?"):  # noqa: ASYNC110 (only asking tells)
             await anyio.sleep(0.001)
 
     live(link, scenario)

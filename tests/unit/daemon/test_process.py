@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import psutil
 import pytest
-from voicebox_protocol.startline import StartLine
 
+from voicebox_protocol.startline import StartLine
 from voiceboxd.process import Children, ProviderProcess, describe_exit
 
 START = StartLine("ipc://x", "mine", 7, "secret", os.getpid(), settings={"colour": "red"})
@@ -47,7 +47,9 @@ def test_a_process_gets_its_start_line_and_its_words_go_to_the_log(tmp_path: Pat
 def test_the_pipe_stays_open_as_lifeline_until_the_process_ends(tmp_path: Path) -> None:
     async def scenario() -> None:
         os.mkfifo(tmp_path / "fifo")
-        program = f"import sys; sys.stdin.readline(); open({str(tmp_path / 'fifo')!r}, 'w').write('up'); sys.stdin.read()"
+        program = (
+            f"import sys; sys.stdin.readline(); open({str(tmp_path / 'fifo')!r}, 'w').write('up'); sys.stdin.read()"
+        )
         process = await spawn(tmp_path, program)
         assert await anyio.to_thread.run_sync((tmp_path / "fifo").read_text) == "up"
         assert (process.memory() or 0) > 100_000
@@ -168,7 +170,9 @@ def test_a_process_that_is_gone_already_is_not_remembered(tmp_path: Path, surviv
     assert not (tmp_path / "children.json").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "5", "null", '{"a": 1}', '{"1": "x"}', '{"1": null}', "{", "\xff", '{"-5": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "5", "null", '{"a": 1}', '{"1": "x"}', '{"1": null}', "{", "\xff", '{"-5": 1}']
+)
 def test_a_file_that_says_nothing_sensible_ends_nobody(tmp_path: Path, text: str) -> None:
     file = tmp_path / "children.json"
     file.write_bytes(text.encode("latin-1"))

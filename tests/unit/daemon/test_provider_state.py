@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -143,9 +143,7 @@ ARROWS = [
 
 
 @pytest.mark.parametrize(("before", "event", "after", "effects"), ARROWS, ids=lambda value: str(value)[:40])
-def test_an_event_leads_where_the_table_says(
-    before: Phase, event: Event, after: Phase, effects: list[Effect]
-) -> None:
+def test_an_event_leads_where_the_table_says(before: Phase, event: Event, after: Phase, effects: list[Effect]) -> None:
     life = at(before)
     assert life.send(event) == effects
     assert life.phase is after
@@ -207,6 +205,20 @@ def test_silence_is_owed_by_nobody_who_has_nothing_to_do() -> None:
     life = at(Phase.READY)
     assert life.wait(LIMITS.idle - 1) == []
     assert life.phase is Phase.READY
+
+
+@given(st.floats(0.1, 1e7), st.sampled_from([Phase.STARTING, Phase.LOADING, Phase.BUSY, Phase.SUSPECT]))
+def test_an_alarm_that_rings_exactly_when_it_was_set_has_something_to_do(now: float, phase: Phase) -> None:
+    life = at(phase)
+    life.now = now
+    life.state = replace(life.state, heard=now, due=now + 1.0, wake_at=now)
+    life.send(Heard())
+    for _ in range(3):
+        before = life.state
+        assert before.wake_at is not None
+        life.now = before.wake_at
+        life.send(Tick())
+        assert life.state != before
 
 
 def test_a_suspect_that_was_loading_goes_on_loading() -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from voicebox_protocol import schema, wire
 
+from voicebox_protocol import schema, wire
 from voiceboxd.request import Request, Work
 from voiceboxd.scheduler import pick
 from voiceboxd.segmentation import Segment

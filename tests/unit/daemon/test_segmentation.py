@@ -44,7 +44,9 @@ def test_nothing_is_lost_and_nothing_said_twice(text: str, limit: int, shorten: 
 
 @settings(max_examples=300)
 @given(TEXTS, LIMITS, st.booleans(), st.data())
-def test_the_cuts_do_not_depend_on_when_the_text_came(text: str, limit: int, shorten: bool, data: st.DataObject) -> None:
+def test_the_cuts_do_not_depend_on_when_the_text_came(
+    text: str, limit: int, shorten: bool, data: st.DataObject
+) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=40)))
     pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
     assert cut(pieces, limit, shorten_first=shorten) == cut([text], limit, shorten_first=shorten)

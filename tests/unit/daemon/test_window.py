@@ -14,13 +14,13 @@ CREDITS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.inte
 
 
 @given(LENT, CREDITS, st.sampled_from("abc"))
-def test_the_sums_are_those_of_what_is_out(lent, credits, forgotten) -> None:
+def test_the_sums_are_those_of_what_is_out(lent, returned, forgotten) -> None:
     window, model, numbers = Window(0.0), {}, {"a": 0, "b": 0, "c": 0}
     for req, frames in lent:
         window.lend(req, numbers[req], frames, RATE, 0.0)
         model |= {(req, numbers[req] + i): count for i, count in enumerate(frames)}
         numbers[req] += len(frames)
-    for req, first, last in credits:
+    for req, first, last in returned:
         window.credit(req, first, last, 0.0)
         model = {(r, n): count for (r, n), count in model.items() if r != req or not first <= n <= last}
         assert window.held_bytes == 4 * sum(model.values())

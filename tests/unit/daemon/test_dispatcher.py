@@ -1,0 +1,49 @@
+"""The dispatcher: what the ledger says reaches the provider's state machine once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import anyio
+
+from voicebox_protocol import schema
+from voicebox_protocol.capabilities import Capabilities, Voice
+from voiceboxd import provider_state as fsm
+from voiceboxd.choice import Candidate
+from voiceboxd.config import Config
+from voiceboxd.dispatcher import Dispatcher
+from voiceboxd.ledger import Ledger
+from voiceboxd.tally import Tally
+from voiceboxd.timers import Timers
+
+ABLE = Capabilities(engine="e", version="1", voices=[Voice(id="anna", languages=["en"])], concurrency=2)
+
+
+def test_a_segment_that_ends_twice_is_counted_off_once() -> None:
+    """Else the machine thinks that a provider with another segment in work is idle."""
+
+    async def scenario() -> None:
+        events: list[fsm.Event] = []
+        actor = SimpleNamespace(
+            id="p", epoch=1, serving=True, phase=fsm.Phase.READY, capabilities=ABLE, trouble=None, post=events.append
+        )
+        gateway = SimpleNamespace(
+            actors={"p": actor}, candidates=lambda: [Candidate("p", ABLE)], send=lambda effect: None
+        )
+        tally = Tally()
+        dispatcher = Dispatcher(Ledger("b00t"), gateway, config=Config(), timers=Timers(), tally=tally)
+        dispatcher.speak_through(SimpleNamespace(send=lambda effect: None))
+        session = SimpleNamespace(id="s", attached=True)
+        for req in ("one", "two"):
+            dispatcher.say(session, schema.Say(boot="b00t", req=req), "Hello.")
+        assert events == [fsm.JobStarted(), fsm.JobStarted()]
+        common = {"epoch": 1, "req": "one", "attempt": 1, "segment": 0}
+        chunk = schema.Chunk(**common, seq=0, descriptors=[(0, 0, 1, 0)])
+        dispatcher.from_provider("p", 1, chunk, b"1234")
+        for _ in range(3):
+            dispatcher.from_provider("p", 1, schema.SegmentDone(**common, frames=1), b"")
+        assert events[2:] == [fsm.JobEnded(delivered=True)]
+        assert tally.snapshot() == {"stale attempt": 2}
+        assert dispatcher.ledger.in_work("p", 1) == 1
+
+    anyio.run(scenario)
