@@ -11,9 +11,9 @@ from voicebox_protocol.errors import VoiceboxError
 GONE_S = 10.0
 
 
-def connect(*, autostart: bool) -> Voicebox:
-    """A connected Voicebox. With `autostart`, a daemon is started where none runs."""
-    box = Voicebox(autostart=autostart)
+def connect(*, autostart: bool, timeout: float = 10.0) -> Voicebox:
+    """A connected Voicebox. With `autostart`, a daemon is started where none runs. `timeout` bounds each answer, in seconds."""
+    box = Voicebox(autostart=autostart, timeout=timeout)
     try:
         daemon = box.connect()
         if daemon.version != __version__ and _is_older(daemon.version):

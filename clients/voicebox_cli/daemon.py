@@ -77,16 +77,8 @@ def logs(lines: int, follow: bool) -> int:
     voicebox daemon logs -n 100 -f
     """
     from voicebox_cli import log_tail
-    from voicebox_protocol import places
 
-    path = places.log_dir() / "voiceboxd.log"
-    if not path.exists():
-        complain(f"there is no log yet at {path}")
-        return 1
-    for line in log_tail.read(path, lines, follow=follow):
-        click.echo(line, nl=False)
-        sys.stdout.flush()
-    return 0
+    return log_tail.show(log_tail.of_daemon(), lines, follow=follow)
 
 
 def _stop() -> int:

@@ -14,6 +14,7 @@ class FileOutlet:
 
     def __init__(self, path: str, format: str | None, on_failure: str | None) -> None:  # noqa: A002
         self.place: str | None = path
+        self.sink: str | None = None
         whole = path != STANDARD_OUTPUT and targets.is_ordinary(path)
         self.on_failure = on_failure or ("segment" if whole else "next")
         hold = self.on_failure == "segment"
@@ -29,6 +30,10 @@ class FileOutlet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._output.abandon()
+
+    def load(self) -> None:
+        """What the format needs: the daemon works meanwhile."""
+        self._output.load()
 
     def prepare(self, accepted: Accepted) -> None:
         """Nothing: it has been open from the first."""

@@ -31,6 +31,7 @@ class Player:
     def __init__(self, on_failure: str | None) -> None:
         self.place: str | None = None
         self.on_failure = on_failure or "next"
+        self.sink: str | None = "speaker"
         self._device: Any = None
         self._waiting = bytearray()
         self._changed = threading.Condition()
@@ -44,6 +45,10 @@ class Player:
         if self._device is not None:
             self._device.close()
             self._device = None
+
+    def load(self) -> None:
+        """What reaches the device: the daemon works meanwhile."""
+        import miniaudio  # noqa: F401
 
     def prepare(self, accepted: Accepted) -> None:
         """Open the device, at the speech's own rate; `NoAudioDevice` if there is none."""

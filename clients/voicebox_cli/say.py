@@ -66,7 +66,7 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 )
 @click.option("--any-voice", is_flag=True, help="Let another voice speak when this one cannot.")
 @click.option("-o", "--output", metavar="PATH", help="Write a file instead of playing; - is standard output.")
-@click.option("--format", metavar="wav|pcm", help="Format of the file; else that of its name, else wav.")
+@click.option("--format", metavar="wav|flac|mp3|opus|pcm", help="Format of the file; else that of its name, else wav.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("--plain", is_flag=True, help="One line for each event on standard error, for screen readers.")
 def say(

@@ -20,14 +20,17 @@ _LAST_WORD_S = 2.0
 
 
 class Outlet(Protocol):
-    """Where the sound goes: entered before the request is made, left when it is over, however it ends."""
+    """Where the sound goes: entered before the request is made, loaded once it has been, left however it ends."""
 
     place: str | None
     on_failure: str
+    sink: str | None
 
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *exc: Any) -> None: ...
+
+    def load(self) -> None: ...
 
     def prepare(self, accepted: Accepted) -> None: ...
 
@@ -67,9 +70,10 @@ class Speaking:
 
     def _speak(self, open_outlet: Callable[[], Outlet]) -> None:
         with open_outlet() as outlet, connect(autostart=True) as box:
-            request = {**self._request, "on_failure": outlet.on_failure}
+            request = {**self._request, "on_failure": outlet.on_failure, "sink": outlet.sink}
             with box.say(self._text, **request) as self._speech:
                 try:
+                    outlet.load()
                     self._follow(self._speech, outlet)
                 except KeyboardInterrupt:
                     self._speech.cancel(wait=_LAST_WORD_S)

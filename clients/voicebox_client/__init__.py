@@ -5,11 +5,14 @@
     with Voicebox() as box:
         box.say("The kettle is on.").save("kettle.wav")
 
-Loads pyzmq, msgpack and little of the standard library. One `Voicebox` belongs to one thread at a time and to the
-process that made it. Every error is one of `voicebox_protocol.errors`.
+Loads pyzmq, msgpack and little of the standard library; `AsyncVoicebox`, once it is asked for, anyio as well. One
+`Voicebox` belongs to one thread at a time and to the process that made it. Every error is one of
+`voicebox_protocol.errors`.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from voicebox_client.client import Stopped, Voicebox
 from voicebox_client.connection import Daemon
@@ -18,8 +21,13 @@ from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result
 from voicebox_client.speech import Speech
 from voicebox_protocol.errors import VoiceboxError
 
+if TYPE_CHECKING:
+    from voicebox_client.aio import AsyncSpeech, AsyncVoicebox
+
 __all__ = [
     "Accepted",
+    "AsyncSpeech",
+    "AsyncVoicebox",
     "Chunk",
     "Daemon",
     "Event",
@@ -32,3 +40,11 @@ __all__ = [
     "VoiceboxError",
     "is_running",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("AsyncSpeech", "AsyncVoicebox"):
+        from voicebox_client import aio
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from voicebox_client import door, request
 from voicebox_client.connection import Connection, Daemon
@@ -15,6 +15,8 @@ from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnrea
 
 # A daemon may be just ending when it is reached; the next one is found, or started, at once.
 _TRIES = 3
+
+_Link = TypeVar("_Link", bound=Connection)
 
 
 class Stopped(NamedTuple):
@@ -90,6 +92,22 @@ class Voicebox:
         """The providers there are: {id, engine, source, state, reason, capabilities} each."""
         return list(self._ask("Providers")["providers"])
 
+    def add_provider(
+        self, provider: str, *, engine: str | None = None, program: str | None = None, source: bytes | None = None
+    ) -> dict[str, Any]:
+        """Install a provider as `provider`, and return what `providers` says of it.
+
+        `engine` is an entry point, `module`, `module:Class`, or `FILE.py[:Class]` with the file as `source`; or `program` is
+        the absolute path of one that speaks the wire. It is started once, for which `timeout` must leave time. Raises
+        `BadRequest`, `Refused` if there is one of that name, or `ProviderFailed` with its own words.
+        """
+        answer = self._ask("AddProvider", provider=provider, engine=engine, program=program, payload=source)
+        return dict(answer["provider"])
+
+    def remove_provider(self, provider: str) -> None:
+        """Remove a provider that was added; its requests fail. Raises `NoSuchProvider`, or `Refused` for any other."""
+        self._ask("RemoveProvider", provider=provider)
+
     def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
         """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
         answer = self._ask("Stop", req=req, all=all or None)
@@ -128,12 +146,16 @@ class Voicebox:
     def _connected(self) -> Connection:
         if self._link is not None and self._link.alive():
             return self._link
-        for _ in range(_TRIES):
-            reached = door.reach(autostart=self._autostart, timeout=self._timeout)
-            try:
-                self._link = Connection(door.transport(), reached, self._guard, self._timeout)
-            except DaemonLost as lost:
-                reason = lost
-            else:
-                return self._link
-        raise DaemonUnreachable(f"each daemon that answered went away at once: {reason}")
+        self._link = connect(Connection, self._guard, autostart=self._autostart, timeout=self._timeout)
+        return self._link
+
+
+def connect(kind: type[_Link], guard: Guard, *, autostart: bool, timeout: float) -> _Link:
+    """A connection to the daemon there is, or to one that was started for it; takes as long as that takes."""
+    for _ in range(_TRIES):
+        reached = door.reach(autostart=autostart, timeout=timeout)
+        try:
+            return kind(door.transport(), reached, guard, timeout)
+        except DaemonLost as lost:
+            reason = lost
+    raise DaemonUnreachable(f"each daemon that answered went away at once: {reason}")

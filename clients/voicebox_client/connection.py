@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
@@ -33,6 +33,8 @@ _PATIENCE = 15.0
 # A daemon that ends in order says so first, but its last messages come by another socket than its end of file.
 _LAST_WORDS_MS = 50
 _WELL = b"OK\n"
+# The number of a query whose answer nobody reads: that it comes is enough.
+_PING = 0
 
 
 class Daemon(NamedTuple):
@@ -56,13 +58,13 @@ class Connection:
         self.lost: VoiceboxError | None = None
         self.speeches: WeakValueDictionary[str, Speech] = WeakValueDictionary()
         self._door = door
-        self._timeout = timeout
+        self.timeout = timeout
         self._wake: tuple[socket.socket, socket.socket] | None = None
         self._dropped: deque[str] = deque()
         self._heard = time.monotonic()
         self._asked: float | None = None
         self._query = 0
-        self._answer: dict[str, Any] | None = None
+        self._answers: dict[int, dict[str, Any] | None] = {}
         self._welcome: dict[str, Any] | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
@@ -78,7 +80,7 @@ class Connection:
 
     def _open(self, transport: endpoints.Transport) -> tuple[Daemon, int]:
         endpoints.harden(self._dealer)
-        self._dealer.setsockopt(zmq.SNDTIMEO, math.ceil(self._timeout * 1000))
+        self._dealer.setsockopt(zmq.SNDTIMEO, math.ceil(self.timeout * 1000))
         transport.connect_control(self._dealer)
         self._poller.register(self._dealer, zmq.POLLIN)
         self._poller.register(self._door, zmq.POLLIN)
@@ -97,7 +99,7 @@ class Connection:
 
     def _open_door(self, token: str | None) -> None:
         """Prove on the session door who we are; from then on its end of file is the other side's death."""
-        self._door.settimeout(self._timeout)
+        self._door.settimeout(self.timeout)
         try:
             self._door.sendall(f"{token or ''}\n".encode())
             said = b""
@@ -141,7 +143,7 @@ class Connection:
         try:
             self._dealer.send_multipart(frames if payload is None else [*frames, payload])
         except zmq.Again:
-            self._lose(DaemonLost(f"the daemon took no message for {self._timeout:g} s"))
+            self._lose(DaemonLost(f"the daemon took no message for {self.timeout:g} s"))
             raise self._gone() from None
 
     def tell(self, kind: str, req: str, payload: bytes | None = None, **fields: Any) -> None:
@@ -150,8 +152,25 @@ class Connection:
 
     def query(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Ask, and return the answer's header; raises the error that it is."""
-        self._ask(kind, **fields)
-        answer = self._await(lambda: self._answer, kind)
+        with self.asking(kind, **fields) as answer:
+            self._await(answer, kind)
+            return self.answered(answer(), kind)
+
+    @contextlib.contextmanager
+    def asking(self, kind: str, **fields: Any) -> Iterator[Callable[[], dict[str, Any] | None]]:
+        """Ask; what is yielded returns the answer's header once it has come, and None before."""
+        self._query += 1
+        number, self._answers[self._query] = self._query, None
+        try:
+            self.send(kind, query=number, **fields)
+            yield lambda: self._answers[number]
+        finally:
+            del self._answers[number]
+
+    def answered(self, answer: dict[str, Any] | None, what: str) -> dict[str, Any]:
+        """The answer, if it has come in time and is no error; else raises what there was instead."""
+        if answer is None:
+            raise self._gone() if self.lost is not None else self._unanswered(what)
         if answer["kind"] == "Error":
             raise from_wire(answer["code"], answer["message"])
         return answer
@@ -190,52 +209,67 @@ class Connection:
 
     def listen(self, most: float = _PATIENCE) -> None:
         """Wait until something happens: a message, text to send, or the end. A daemon that stays silent is asked."""
-        self._turn(min(most, _PATIENCE if self._asked is None else self._timeout))
+        self._turn(min(most, self.patience))
+        self.look_after()
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds to wait before `look_after`."""
+        return _PATIENCE if self._asked is None else min(_PATIENCE, self.timeout)
+
+    def look_after(self) -> None:
+        """Ask a daemon that has been silent for long whether it lives, and lose one that did not answer that."""
         now = time.monotonic()
         if self.lost is not None or now - self._heard < _PATIENCE:
             return
         if self._asked is None:
-            self._ask("Status")
+            self.send("Status", query=_PING)
             self._asked = now
-        elif now - self._asked >= self._timeout:
+        elif now - self._asked >= self.timeout:
             self._lose(DaemonLost(f"the daemon (pid {self.daemon.pid}) has said nothing for {now - self._heard:.0f} s"))
 
-    def _ask(self, kind: str, **fields: Any) -> None:
-        self._query, self._answer = self._query + 1, None
-        self.send(kind, query=self._query, **fields)
-
     def _await(self, answer: Callable[[], dict[str, Any] | None], what: str) -> dict[str, Any]:
-        until = time.monotonic() + self._timeout
+        until = time.monotonic() + self.timeout
         while (found := answer()) is None:
             if self.lost is not None:
                 raise self._gone()
             if (left := until - time.monotonic()) <= 0:
-                raise DaemonUnreachable(f"the daemon did not answer {what} within {self._timeout:g} s")
+                raise self._unanswered(what)
             self._turn(left)
         return found
 
-    def _turn(self, seconds: float) -> None:
-        """Wait once, and handle all that has come. The DEALER is read first: a last message counts, the end may wait."""
+    def _unanswered(self, what: str) -> DaemonUnreachable:
+        return DaemonUnreachable(f"the daemon did not answer {what} within {self.timeout:g} s")
+
+    def _turn(self, seconds: float) -> bool:
+        """Wait once, handle all that has come, and say whether that was anything.
+
+        The DEALER is read first: a last message counts, the end may wait.
+        """
         self.flush()
         ready = dict(self._poller.poll(math.ceil(seconds * 1000)))
-        self._drain()
+        news = self._drain()
         if self._wake is not None and self._wake[0].fileno() in ready:
             _empty(self._wake[0])
         if self.lost is None and self._door.fileno() in ready and not _open_still(self._door):
             pid = f" (pid {self._welcome.get('pid')})" if self._welcome else ""
             self._lose(DaemonLost(f"the daemon{pid} has gone; ask again, and a new one is started"))
+        return news or bool(ready)
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
+        news = False
         while self.lost is None:
             try:
                 frames = self._dealer.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                break
+            news = True
             self._heard, self._asked = time.monotonic(), None
             try:
                 self._take(*_unpack(frames))
             except (LookupError, TypeError, ValueError) as error:
                 self._lose(BadMessage(f"the daemon sent what cannot be read: {type(error).__name__} {error}"))
+        return news
 
     def _take(self, header: dict[str, Any], payload: memoryview) -> None:
         kind, req = header["kind"], header.get("req")
@@ -247,8 +281,8 @@ class Connection:
             speech.receive(kind, header, payload)
         elif kind in wire.TERMINAL:
             self.tell("EndAck", header["req"])
-        elif header.get("query") == self._query:
-            self._answer = header
+        elif header.get("query") in self._answers:
+            self._answers[header["query"]] = header
         elif kind == "Error" and req is None and header.get("query") is None:
             self._lose(from_wire(header["code"], header["message"]))
 

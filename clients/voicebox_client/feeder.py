@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from voicebox_client import request
 
 PIECE = 16 * 1024
-_AHEAD = 4 * PIECE
+AHEAD = 4 * PIECE
 
 
 class Feeder:
@@ -33,9 +33,7 @@ class Feeder:
     def take(self, room: int) -> tuple[bytes, bool]:
         """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
         with self._changed:
-            size = _whole_characters(self._waiting, min(room, PIECE))
-            piece = bytes(self._waiting[:size])
-            del self._waiting[:size]
+            piece = cut(self._waiting, room)
             self._changed.notify()
             return piece, self._finished and not self._waiting
 
@@ -49,7 +47,7 @@ class Feeder:
         error: BaseException | None = None
         try:
             for part in text:
-                if not self._put(_encoded(part)):
+                if not self._put(encoded(part)):
                     break
         except BaseException as raised:  # whatever it is, it belongs to the reader of the Speech
             error = raised
@@ -59,7 +57,7 @@ class Feeder:
 
     def _put(self, encoded: bytes) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < _AHEAD)
+            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < AHEAD)
             self._waiting += encoded
             stopped = self._stopped
         self._signal()
@@ -71,15 +69,18 @@ class Feeder:
             self._wake.send(b"\0")
 
 
-def _encoded(part: str) -> bytes:
+def encoded(part: str) -> bytes:
+    """One string of a caller's iterable, as UTF-8. Raises `TypeError`, `InvalidText`."""
     if not isinstance(part, str):
         raise TypeError(f"text must be strings, not {type(part).__name__}")
     return request.encode(part)
 
 
-def _whole_characters(data: bytearray, room: int) -> int:
-    """The most bytes from the beginning of `data`, within `room`, that do not end inside a character."""
-    size = min(room, len(data))
-    while 0 < size < len(data) and data[size] & 0xC0 == 0x80:
+def cut(waiting: bytearray, room: int) -> bytes:
+    """Take from the beginning of `waiting` one piece of at most `room` bytes that does not end inside a character."""
+    size = min(room, PIECE, len(waiting))
+    while 0 < size < len(waiting) and waiting[size] & 0xC0 == 0x80:
         size -= 1
-    return size
+    piece = bytes(waiting[:size])
+    del waiting[:size]
+    return piece

@@ -1,80 +1,41 @@
-"""Sound files: the formats, and one file while it is written. `wav` and `pcm` are 16-bit little-endian PCM, mono."""
+"""One sound file while it is written: which samples belong in it, and when they can no longer be taken back."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import struct
 from types import TracebackType
 
 from voicebox_client import targets
-from voicebox_client.pcm import Int16Converter
-from voicebox_protocol.errors import BadFormat
+from voicebox_client.encoders import encoder_for
+from voicebox_client.formats import format_for
+from voicebox_protocol.errors import VoiceboxError
 
-FORMATS = ("wav", "pcm")
 STANDARD_OUTPUT = 1
-
-_WIDTH = 2
-# What sox writes into a pipe and reads as "until the end", and what Python's `wave` and libsndfile read likewise.
-_UNKNOWN = 0x7FFFF000
-
-
-def format_for(path: str | os.PathLike[str], wanted: str | None) -> str:
-    """The format of a file: the one asked for, else its suffix's, else wav. `BadFormat` if that is not known."""
-    if wanted is not None:
-        return _known(wanted, f"the format {wanted!r}")
-    suffix = os.path.splitext(os.fspath(path))[1][1:].lower()  # noqa: PTH122
-    if not suffix or not targets.is_ordinary(path):
-        return "wav" if suffix not in FORMATS else suffix
-    return _known(suffix, f"the suffix .{suffix}")
-
-
-def _known(name: str, what: str) -> str:
-    if name not in FORMATS:
-        raise BadFormat(f"{what} is not known; the formats are {', '.join(FORMATS)}")
-    return name
-
-
-def wav_header(sample_rate: int, size: int | None) -> bytes:
-    """The 44 bytes before `size` bytes of 16-bit mono samples, format tag 1; None where the size is not known yet.
-
-    Layout: "Multimedia Programming Interface and Data Specifications 1.0" (IBM, Microsoft, 1991), RIFF WAVE.
-    """
-    data = _UNKNOWN if size is None or size > _UNKNOWN else size
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        36 + data,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        sample_rate,
-        sample_rate * _WIDTH,
-        _WIDTH,
-        8 * _WIDTH,
-        b"data",
-        data,
-    )
 
 
 class Output:
     """One sound file while it is written, opened before the first sample; whole after `finish`, else gone.
 
-    With `hold`, a target that cannot take back what was written gets each segment only once it is complete. Every
-    method raises `OutputFailed`; its cause is the `OSError`.
+    With `hold`, a target or format that cannot take back what was written gets each segment only once it is complete;
+    an encoded file that nobody sees before it is whole always does. Every method raises `OutputFailed`; its cause is
+    the `OSError`.
     """
 
     def __init__(self, target: targets.Target, format: str, *, hold: bool = False) -> None:  # noqa: A002
         self._target = target
-        self._wav = format == "wav"
-        self._hold = hold and target.origin is None
-        self._convert = Int16Converter()
+        self._encoder = encoder_for(format)
+        self._cuts = target.origin is not None and self._encoder.size(0) is not None
+        self._hold = not self._cuts and (hold or target.origin is not None)
         self._rate: int | None = None
         self._segment = 0
         self._frames = 0
         self._held = bytearray()
         self._open = True
+
+    def load(self) -> None:
+        """Import what the format needs: best called while the first samples are still being made."""
+        self._encoder.load()
 
     def write(self, data: bytes | bytearray | memoryview, *, sample_rate: int, start: int, segment: int = 0) -> None:
         """Float32 samples, which belong at frame `start` of the timeline and replace what was there."""
@@ -83,20 +44,20 @@ class Output:
         if segment != self._segment or not self._hold:
             self._let_go()
             self._segment = segment
-        samples = self._convert(data)
-        self._frames += len(samples) // _WIDTH
+        samples = self._encoder.prepare(data)
+        self._frames += len(samples) // self._encoder.width
         if self._hold:
             self._held += samples
         else:
-            self._target.write(samples)
+            self._target.write(self._encoder.encode(samples))
 
     def finish(self, sample_rate: int, frames: int) -> None:
         """The timeline ends at `frames`: complete the file and put it in its place."""
         self._begin(sample_rate)
         self._take_back(frames)
         self._let_go()
-        if self._wav:
-            self._target.rewrite(wav_header(sample_rate, self._frames * _WIDTH))
+        self._target.write(self._encoder.end())
+        self._correct()
         self._open = False
         try:
             self._target.commit()
@@ -105,10 +66,16 @@ class Output:
             raise
 
     def abandon(self) -> None:
-        """Leave nothing of it behind, where that is possible. Harmless once finished."""
-        if self._open:
-            self._open = False
-            self._target.discard()
+        """Leave nothing of it behind; where that is not possible, what can be decoded. Harmless once finished."""
+        if not self._open:
+            return
+        self._open = False
+        rest = self._encoder.end()
+        if self._rate is not None and self._target.stays:
+            self._target.offer(rest)
+            with contextlib.suppress(VoiceboxError):
+                self._correct()
+        self._target.discard()
 
     def __enter__(self) -> Output:
         return self
@@ -121,24 +88,28 @@ class Output:
     def _begin(self, sample_rate: int) -> None:
         if self._rate is None:
             self._rate = sample_rate
-            if self._wav:
-                self._target.write(wav_header(sample_rate, None))
+            self._target.write(self._encoder.begin(sample_rate))
 
     def _take_back(self, start: int) -> None:
         """Frames from `start` on are void. A pipe whose caller chose not to hold keeps them: they have been heard."""
-        surplus = _WIDTH * (self._frames - start)
+        surplus = self._encoder.width * (self._frames - start)
         if surplus <= 0:
             return
         if self._held:
             del self._held[-min(surplus, len(self._held)) :]
-        elif self._target.origin is not None:
-            self._target.cut((len(wav_header(1, 0)) if self._wav else 0) + _WIDTH * start)
+        elif self._cuts and (size := self._encoder.size(start)) is not None:
+            self._target.cut(size)
         self._frames = start
 
     def _let_go(self) -> None:
         if self._held:
-            self._target.write(self._held)
+            self._target.write(self._encoder.encode(self._held))
             self._held.clear()
+
+    def _correct(self) -> None:
+        if self._target.origin is not None:
+            for at, data in self._encoder.corrections(self._frames):
+                self._target.rewrite(data, at)
 
 
 def create(path: str | os.PathLike[str], format: str | None = None, *, hold: bool = False) -> Output:  # noqa: A002

@@ -7,11 +7,10 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from voicebox_client.connection import Connection
 from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result, accepted_from, result_from
-from voicebox_client.feeder import Feeder
 from voicebox_protocol import wire
 from voicebox_protocol.errors import BadMessage, CancelledByRequest, VoiceboxError, from_wire
 
@@ -21,6 +20,20 @@ if TYPE_CHECKING:
 # Pieces that may be read before the daemon hears of it, so that whoever plays a long message in real time still
 # gives credit every few seconds.
 _CREDIT_EVERY = 16
+
+
+class Feeder(Protocol):
+    """Text that is still being written. `error` is what its source raised."""
+
+    error: BaseException | None
+
+    def take(self, room: int) -> tuple[bytes, bool]:
+        """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
+        ...
+
+    def stop(self) -> None:
+        """Take no more from the source."""
+        ...
 
 
 class Speech:
@@ -74,6 +87,10 @@ class Speech:
         while self._accepted is None and not self.ended:
             with self._link.guard:
                 self._wait()
+        return self.acceptance()
+
+    def acceptance(self) -> Accepted:
+        """What `accepted` waits for; raises what came instead."""
         if self._accepted is None:
             raise self._failure() or BadMessage("the request ended without being accepted")
         return self._accepted
@@ -99,7 +116,8 @@ class Speech:
         return collect(self)
 
     def save(self, path: str | os.PathLike[str], format: str | None = None) -> Result:  # noqa: A002
-        """Write the sound to a file as it comes; the format is that of the name (.wav, .pcm) unless given.
+        """Write the sound to a file as it comes; the format is that of the name
+        (.wav, .flac, .mp3, .opus, .ogg, .pcm; else wav) unless given.
 
         An ordinary file appears when it is whole, under the mode it had; a device or FIFO is written as the sound
         comes. Raises `BadFormat`, or `OutputFailed` with the place and the reason; the request is cancelled then.
@@ -111,15 +129,28 @@ class Speech:
 
     def _next(self) -> Event | None:
         with self._link.guard:
-            self._give_back()
-            self._link.flush()
-            self.feed()
-            while not self._events and not self.ended:
+            self.resume()
+            while not self.ready:
                 self._wait()
-            if self._events:
-                event = self._events.popleft()
-                self._lent = event if isinstance(event, Chunk) else None
-                return event
+        return self.take()
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` need not be waited for."""
+        return bool(self._events) or self.ended
+
+    def resume(self) -> None:
+        """The reader is back: give credit for what it had, and send what there is to send."""
+        self._give_back()
+        self._link.flush()
+        self.feed()
+
+    def take(self) -> Event | None:
+        """The next event that lies here; at the end None, or the error that it ended with."""
+        if self._events:
+            event = self._events.popleft()
+            self._lent = event if isinstance(event, Chunk) else None
+            return event
         if error := self._failure():
             raise error
         return None
@@ -179,13 +210,17 @@ class Speech:
     def cancel(self, wait: float = 0.0) -> Result | None:
         """Ask the daemon to stop; wait at most so many seconds for its last word, and return it if it came."""
         with self._link.guard:
-            if not self.ended:
-                self._stop_text()
-                self._link.tell("Cancel", self.request_id)
+            self.ask_to_stop()
             until = time.monotonic() + wait
             while not self.ended and (left := until - time.monotonic()) > 0:
                 self._link.listen(left)
         return self.result
+
+    def ask_to_stop(self) -> None:
+        """Tell the daemon, if it has not ended this already; its last word is still to come."""
+        if not self.ended:
+            self._stop_text()
+            self._link.tell("Cancel", self.request_id)
 
     def close(self) -> None:
         """Cancel, and forget what was not read, if it is still going. Harmless when done, and in a forked child."""

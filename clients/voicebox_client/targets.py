@@ -7,11 +7,16 @@ import errno
 import os
 import select
 import stat
+import time
 from collections.abc import Iterator
 
 from voicebox_protocol.errors import OutputFailed
 
 _BINARY = getattr(os, "O_BINARY", 0)
+# What a pipe that is said to be writable takes without waiting, on every POSIX system (_POSIX_PIPE_BUF).
+_AT_ONCE = 512
+# How long a reader may leave the pipe full before the end of something that is over anyway goes unsaid.
+_OFFER_S = 0.25
 _TEMPORARY = ".voicebox-{}.part"
 # Names that stand for descriptors of this process, whatever these are.
 _DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
@@ -27,7 +32,12 @@ def naming(place: str) -> Iterator[None]:
 
 
 class Target:
-    """Owns a descriptor that is being written. `origin` is its first byte, or None if what is written stays written."""
+    """Owns a descriptor that is being written. `origin` is its first byte, or None if what is written stays written.
+
+    `stays` tells whether what has been written is there for others even if the file is never completed.
+    """
+
+    stays = True
 
     def __init__(self, place: str, descriptor: int, origin: int | None) -> None:
         self.place = place
@@ -44,11 +54,18 @@ class Target:
                 except BlockingIOError:  # somebody else made the pipe non-blocking
                     select.select([], [self._descriptor], [])
 
-    def rewrite(self, data: bytes) -> None:
-        """Write over the beginning, and stand at the end again."""
+    def offer(self, data: bytes) -> None:
+        """Write as much as is taken within a moment: the end of what is given up."""
+        rest, until = memoryview(data), time.monotonic() + _OFFER_S
+        with contextlib.suppress(OSError, ValueError):
+            while rest and select.select([], [self._descriptor], [], max(0.0, until - time.monotonic()))[1]:
+                rest = rest[os.write(self._descriptor, rest[:_AT_ONCE]) :]
+
+    def rewrite(self, data: bytes, at: int) -> None:
+        """Write over what stands at byte `at`, and stand at the end again."""
         if self.origin is not None:
             with naming(self.place):
-                os.lseek(self._descriptor, self.origin, os.SEEK_SET)
+                os.lseek(self._descriptor, self.origin + at, os.SEEK_SET)
             self.write(data)
             with naming(self.place):
                 os.lseek(self._descriptor, 0, os.SEEK_END)
@@ -91,6 +108,8 @@ class ReplacingTarget(Target):
     On Linux the file has no name until then, so that even a killed process leaves nothing. Where the file system or
     the platform cannot do that, it is named `.voicebox-*.part`.
     """
+
+    stays = False
 
     def __init__(self, place: str, final: str, old: os.stat_result | None) -> None:
         directory = os.path.dirname(final) or "."  # noqa: PTH120 (no pathlib on the way to the first sample)

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,22 @@ from typing import Any
 
 import anyio
 import anyio.abc
-import msgspec
 import psutil
 import structlog
 import zmq
 
 from voicebox_protocol import __version__
-from voiceboxd import registry
 from voiceboxd.client_gateway import ClientGateway
 from voiceboxd.config import Config
 from voiceboxd.dispatcher import Dispatcher
+from voiceboxd.installer import Installer
 from voiceboxd.ledger import Ledger
 from voiceboxd.limits import most_clients
 from voiceboxd.link import Link
 from voiceboxd.process import Children
-from voiceboxd.provider_actor import Door, ProviderActor, status_of
+from voiceboxd.provider_actor import Door, ProviderActor, description_of, status_of
 from voiceboxd.provider_gateway import ProviderGateway, stop_all
+from voiceboxd.registry import Installed
 from voiceboxd.session import Sessions
 from voiceboxd.session_server import SessionServer
 from voiceboxd.tally import Tally
@@ -59,6 +60,7 @@ class Setting:
     mode: str
     runtime_dir: Path
     log_dir: Path
+    providers_dir: Path
     descriptors: int
     started: float
 
@@ -80,7 +82,7 @@ class App:
         self._dispatcher = Dispatcher(
             Ledger(setting.boot), self._providers, config=config, timers=self._timers, tally=self._tally
         )
-        self._idle = self._timers.timer(lambda: self.shut_down("idle"))
+        self._idle = self._timers.timer(self._idle_for_long)
         self._ending = anyio.Event()
         self._urgent = anyio.Event()
         self._idle_event = anyio.Event()
@@ -99,17 +101,9 @@ class App:
         log.info("ended")
 
     def _wire_up(self, tasks: anyio.abc.TaskGroup) -> None:
-        for entry in registry.installed(self._config).values():
-            self._providers.actors[entry.id] = ProviderActor(
-                entry,
-                self._doors.provider_door,
-                listener=self._dispatcher,
-                children=self._children,
-                timers=self._timers,
-                tasks=tasks,
-                log_dir=self._setting.log_dir,
-            )
-        clients = self._clients(tasks)
+        installer = self._installer(tasks)
+        installer.load()
+        clients = self._clients(tasks, installer)
         self._dispatcher.speak_through(clients)
         self._session_server = SessionServer(
             self._doors.session, self._sessions, clients.closed, most_clients(self._setting.descriptors)
@@ -125,7 +119,21 @@ class App:
             tasks.start_soon(task)
         tasks.start_soon(self._providers.serve, self._dispatcher)
 
-    def _clients(self, tasks: anyio.abc.TaskGroup) -> ClientGateway:
+    def _installer(self, tasks: anyio.abc.TaskGroup) -> Installer:
+        def actor(entry: Installed) -> ProviderActor:
+            return ProviderActor(
+                entry,
+                self._doors.provider_door,
+                listener=self._dispatcher,
+                children=self._children,
+                timers=self._timers,
+                tasks=tasks,
+                log_dir=self._setting.log_dir,
+            )
+
+        return Installer(self._config, self._setting.providers_dir, self._providers, self._dispatcher, actor)
+
+    def _clients(self, tasks: anyio.abc.TaskGroup, installer: Installer) -> ClientGateway:
         return ClientGateway(
             self._control,
             self._dispatcher,
@@ -137,6 +145,7 @@ class App:
             tasks=tasks,
             status=self.status,
             providers=self.providers,
+            installer=installer,
             shutdown=self.shut_down,
         )
 
@@ -151,6 +160,9 @@ class App:
             self._ending.set()
 
     async def _watch_signals(self) -> None:
+        if sys.platform == "win32":
+            # asyncio has no signals there; `voicebox daemon stop` asks over the wire.
+            return
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for received in signals:
                 self.shut_down(signal.Signals(received).name)
@@ -179,6 +191,10 @@ class App:
 
                 waiting.start_soon(first, self._idle_event)
                 waiting.start_soon(first, self._urgent)
+
+    def _idle_for_long(self) -> None:
+        if self._dispatcher.idle:
+            self.shut_down("idle")
 
     def _became_idle(self) -> None:
         self._idle_event.set()
@@ -215,14 +231,4 @@ class App:
 
     def providers(self) -> list[dict[str, Any]]:
         """`provider list --json`."""
-        return [
-            {
-                "id": actor.id,
-                "engine": actor.entry.config.engine,
-                "source": actor.entry.source,
-                "state": str(actor.phase),
-                "reason": actor.reason,
-                "capabilities": msgspec.to_builtins(actor.capabilities) if actor.capabilities else None,
-            }
-            for actor in self._providers.actors.values()
-        ]
+        return [description_of(actor) for actor in self._providers.actors.values()]

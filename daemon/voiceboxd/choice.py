@@ -41,10 +41,8 @@ def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assig
         raise errors.BadRequest(f"voice is {say.voice!r}, which belongs to {named}, but provider is {say.provider!r}")
     bound = say.provider or named
     candidates = _bound(bound, installed) if bound else _in_order(installed, wish)
-    asked = voice or (wish.voice if not (bound or say.language) else None)
-    found = _search(asked, say.language, candidates, anyone=not (voice or bound))
-    if isinstance(found, errors.VoiceboxError) and asked and not voice:
-        found = _search(None, say.language, candidates, anyone=not bound)
+    default = None if bound or voice or say.language else _default(wish, candidates)
+    found = default or _search(voice, say.language, candidates, anyone=not (voice or bound))
     if isinstance(found, errors.VoiceboxError) and say.any_voice:
         found = _search(None, say.language, _in_order(installed, wish), anyone=True)
     if isinstance(found, errors.VoiceboxError):
@@ -76,6 +74,17 @@ def _bound(provider: str, installed: Sequence[Candidate]) -> list[Candidate]:
         names = [candidate.id for candidate in installed]
         raise errors.NoSuchProvider(f"no provider is called {provider!r}{nearest(provider, names)}")
     return own
+
+
+def _default(wish: Wish, candidates: Sequence[Candidate]) -> tuple[Candidate, Voice] | Undecided | None:
+    """The user's default voice. If it is gone, others speak: no request asked for it by name, and each answer says who
+    spoke."""
+    provider, voice = _split(wish.voice, candidates)
+    if voice is None:
+        return None
+    own = [candidate for candidate in candidates if provider in (None, candidate.id)]
+    found = _search(voice, None, own, anyone=True)
+    return None if isinstance(found, errors.VoiceboxError) else found
 
 
 def _in_order(installed: Sequence[Candidate], wish: Wish) -> list[Candidate]:
@@ -147,7 +156,7 @@ def _assign(say: schema.Say, candidate: Candidate, voice: Voice) -> Assignment:
     return Assignment(
         provider=candidate.id,
         voice=voice.id,
-        language=say.language or (voice.languages[0] if voice.languages else "en"),
+        language=(say.language or "").replace("_", "-") or (voice.languages[0] if voice.languages else "en"),
         sample_rate=say.sample_rate or capabilities.sample_rate,
         max_chars=capabilities.max_chars,
         streaming=capabilities.streaming,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -15,7 +15,9 @@ import zmq
 from voicebox_protocol import __version__, errors, schema, wire
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.effects import ToClient
+from voiceboxd.installer import Installer
 from voiceboxd.link import Link
+from voiceboxd.provider_actor import description_of
 from voiceboxd.session import Session, Sessions
 from voiceboxd.tally import Tally
 
@@ -45,6 +47,7 @@ class ClientGateway:
         tasks: anyio.abc.TaskGroup,
         status: Callable[[], dict[str, Any]],
         providers: Callable[[], list[dict[str, Any]]],
+        installer: Installer,
         shutdown: Callable[[str], None],
     ) -> None:
         self._link = link
@@ -57,6 +60,7 @@ class ClientGateway:
         self._tasks = tasks
         self._status = status
         self._providers = providers
+        self._installer = installer
         self._shutdown = shutdown
         self._decoder = schema.Decoder(wire.CLIENT_TO_DAEMON)
         self._handlers: dict[type[schema.Message], Handler] = {
@@ -68,6 +72,8 @@ class ClientGateway:
             schema.Status: self._answer_status,
             schema.Voices: self._answer_voices,
             schema.Providers: self._answer_providers,
+            schema.AddProvider: self._answer_add,
+            schema.RemoveProvider: self._answer_remove,
             schema.Stop: self._answer_stop,
             schema.Shutdown: self._answer_shutdown,
             schema.Bye: lambda session, _message, _payload: self.closed(session),
@@ -93,7 +99,8 @@ class ClientGateway:
         self.closed(session)
 
     def closed(self, session: Session) -> None:
-        """A client is gone: so is all that it asked for."""
+        """A client is gone: so is all that it asked for. If it still lives, its session door tells it."""
+        session.hang_up()
         self._sessions.close(session)
         self._dispatcher.session_closed(session.id)
 
@@ -112,7 +119,12 @@ class ClientGateway:
         except schema.Malformed as error:
             self._complain(peer, errors.BadMessage(str(error)))
             return
-        self._route(peer, message, frames[3].buffer if len(frames) == 4 else memoryview(b""))
+        try:
+            self._route(peer, message, frames[3].buffer if len(frames) == 4 else memoryview(b""))
+        except Exception as error:
+            # The last line of defence: whatever one client's message breaks, the others are not to feel it.
+            log.exception("a client's message could not be handled", kind=type(message).__name__)
+            self._give_up(peer, message, errors.InternalFault(f"{type(error).__name__}; the log has more"))
 
     def _route(self, peer: bytes, message: schema.Message, payload: memoryview) -> None:
         if isinstance(message, schema.Hello):
@@ -136,6 +148,12 @@ class ClientGateway:
         self._tally.count(error.code.lower())
         reply = schema.Error(code=error.code, message=str(error)[:4096], query=query, req=req)
         self._link.send(peer, schema.encode(reply))
+
+    def _give_up(self, peer: bytes, message: schema.Message, error: errors.VoiceboxError) -> None:
+        req, session = getattr(message, "req", None), self._sessions.of_peer(peer)
+        if session is not None and req is not None:
+            self._dispatcher.give_up(session, req, error)
+        self._complain(peer, error, query=getattr(message, "query", None), req=req)
 
     def _hello(self, peer: bytes, hello: schema.Hello) -> None:
         if self._token is not None and not hmac.compare_digest((hello.token or "").encode(), self._token.encode()):
@@ -182,7 +200,7 @@ class ClientGateway:
         try:
             text = read_text(payload, wire.TEXT_WINDOW)
         except errors.VoiceboxError as error:
-            self._dispatcher.bad_text(session, message.req, error)
+            self._dispatcher.give_up(session, message.req, error)
         else:
             self._dispatcher.text(session, message, text)
 
@@ -223,6 +241,29 @@ class ClientGateway:
             while not self._dispatcher.all_described:
                 await self._dispatcher.described.wait()
         answer()
+
+    def _answer_add(self, session: Session, message: schema.AddProvider, payload: memoryview) -> None:
+        source = bytes(payload)
+
+        async def add() -> schema.Message:
+            actor = await self._installer.add(message, source)
+            return schema.ProviderAdded(query=message.query, provider=description_of(actor))
+
+        self._tasks.start_soon(self._carry_out, session, message.query, add)
+
+    def _answer_remove(self, session: Session, message: schema.RemoveProvider, _: memoryview) -> None:
+        async def remove() -> schema.Message:
+            await self._installer.remove(message.provider)
+            return schema.ProviderRemoved(query=message.query)
+
+        self._tasks.start_soon(self._carry_out, session, message.query, remove)
+
+    async def _carry_out(self, session: Session, query: int, work: Callable[[], Awaitable[schema.Message]]) -> None:
+        """Answer with what `work` comes to, once it has."""
+        try:
+            self._reply(session, await work())
+        except errors.VoiceboxError as error:
+            self._complain(session.peer, error, query=query)
 
     def _answer_stop(self, session: Session, message: schema.Stop, _: memoryview) -> None:
         try:

@@ -15,6 +15,8 @@ from voicebox_protocol.errors import InvalidConfig
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Id = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
+ID_RULE = "1 to 32 of a-z, 0-9, - and _"
+
 
 class DaemonConfig(msgspec.Struct, forbid_unknown_fields=True):
     """`[daemon]`. Minutes and seconds as named."""
@@ -72,11 +74,31 @@ def load(path: Path) -> Config:
     except msgspec.ValidationError as error:
         raise InvalidConfig(f"{path}: {explain(str(error))}") from None
     for name, provider in config.provider.items():
-        if not _Id.fullmatch(name):
-            raise InvalidConfig(f"{path}: provider.{name}: an id is 1 to 32 of a-z, 0-9, - and _")
+        if not is_id(name):
+            raise InvalidConfig(f"{path}: provider.{name}: an id is {ID_RULE}")
+        if any("\0" in word for word in provider.command or ()):
+            raise InvalidConfig(f"{path}: provider.{name}: command holds a NUL character")
         if provider.engine and provider.command:
             raise InvalidConfig(f"{path}: provider.{name}: give engine or command, not both")
     return config
+
+
+def load_provider(path: Path) -> ProviderConfig:
+    """A bundle's `provider.toml`, which has the keys of `[provider.ID]`. Raises `InvalidConfig`, naming file and key."""
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_bytes().decode()), ProviderConfig)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"{path}: {explain(str(error))}") from None
+    except (OSError, ValueError) as error:
+        raise InvalidConfig(f"{path}: {error}") from None
+    if bool(found.engine) == bool(found.command):
+        raise InvalidConfig(f"{path}: give engine or command")
+    return found
+
+
+def is_id(name: str) -> bool:
+    """Whether a provider may be called so."""
+    return bool(_Id.fullmatch(name))
 
 
 def explain(message: str) -> str:

@@ -27,7 +27,7 @@ from voiceboxd.segmentation import has_words
 from voiceboxd.session import Session
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
-from voiceboxd.window import longest_idle
+from voiceboxd.window import longest_idle, patience_ends
 
 log = structlog.get_logger()
 
@@ -55,6 +55,9 @@ class Dispatcher:
         self._turn = 0
         self._outbox: Outbox
         self._stopping = False
+        self._busy = False
+        self._starved = False
+        self._memory = timers.timer(self._pump_starved)
         self._described = anyio.Event()
         self._unacknowledged: set[tuple[str, str]] = set()
         self._settled = anyio.Event()
@@ -75,6 +78,7 @@ class Dispatcher:
         now = anyio.current_time()
         seed = say.seed if say.seed is not None else secrets.randbits(63)
         request = self.ledger.admit(say, session.id, text, seed, now)
+        self._busy = True
         log.info("request", req=say.req, chars=len(text), more=bool(say.more), session=session.id)
         self._served.setdefault(session.id, self._turn)
         if not say.more and not has_words(text):
@@ -121,8 +125,8 @@ class Dispatcher:
             self._do(self.ledger.text(request, text, bool(message.last), anyio.current_time()))
             self._pump(request)
 
-    def bad_text(self, session: Session, req: str, error: errors.VoiceboxError) -> None:
-        """The text of a request that goes on could not be read."""
+    def give_up(self, session: Session, req: str, error: errors.VoiceboxError) -> None:
+        """A request that goes on cannot: its text could not be read, or something of ours went wrong with it."""
         request = self.ledger.owned(session.id, req)
         if request is not None:
             self._do(self.ledger.fail(request, error, anyio.current_time()))
@@ -134,7 +138,7 @@ class Dispatcher:
             return
         was_open = window.open
         window.credit(message.req, message.first, message.last, anyio.current_time())
-        if window.open and not was_open:
+        if self._starved or (window.open and not was_open):
             self._pump_all()
 
     def cancel(self, session: Session, req: str) -> None:
@@ -221,7 +225,8 @@ class Dispatcher:
                 raise Violation(f"it sent {type(message).__name__}")
         if ledger.in_work(provider, epoch) < held:
             # Not for a message that repeats the end of a segment: the state machine would count one too few.
-            self._gateway.actors[provider].post(fsm.JobEnded(isinstance(message, schema.SegmentDone)))
+            unwanted = effects is None or isinstance(message, schema.SegmentCancelled)
+            self._gateway.actors[provider].post(fsm.JobEnded(isinstance(message, schema.SegmentDone), unwanted))
         if effects is None:
             self._tally.count("stale attempt")
         self._do(effects or [])
@@ -307,6 +312,7 @@ class Dispatcher:
             if self.ledger.in_work(provider, actor.epoch) >= actor.capabilities.concurrency:
                 return
             if not self._memory_left():
+                self._starve()
                 return
             self._turn += 1
             self._served[request.session] = self._turn
@@ -327,6 +333,15 @@ class Dispatcher:
                 return False
             self._stall(session, now)
         return True
+
+    def _starve(self) -> None:
+        """Wait for memory: until somebody gives credit, or until the idlest may be ended."""
+        self._starved = True
+        self._memory.set(patience_ends(self.ledger.windows))
+
+    def _pump_starved(self) -> None:
+        self._starved = False
+        self._pump_all()
 
     def _stall(self, session: str, now: float) -> None:
         log.warning("stalled", session=session)
@@ -366,7 +381,8 @@ class Dispatcher:
         return not self.ledger.requests
 
     def _ended(self, session: str, end: schema.Done | schema.Failed | schema.Cancelled) -> None:
-        self._unacknowledged.add((session, end.req))
+        if self._stopping:
+            self._unacknowledged.add((session, end.req))
         _log_end(end)
 
     def _do(self, effects: list[Effect]) -> None:
@@ -377,7 +393,8 @@ class Dispatcher:
                 if isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
                     self._ended(effect.session, effect.message)
                 self._outbox.send(effect)
-        if effects and self.idle:
+        if self._busy and self.idle:
+            self._busy = False
             self.on_idle()
 
 

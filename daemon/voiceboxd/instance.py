@@ -28,6 +28,7 @@ class InstanceLock:
         try:
             _lock(self._descriptor)
         except OSError:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
             pid = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
             raise AlreadyRunning(pid) from None
@@ -37,6 +38,12 @@ class InstanceLock:
     def release(self) -> None:
         """Let another daemon start."""
         os.close(self._descriptor)
+
+    def __enter__(self) -> InstanceLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _lock(descriptor: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from voicebox_protocol import checksum, errors, schema, wire
 from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
@@ -24,6 +24,13 @@ REMEMBERED = 4096
 LONGEST_SEGMENT = 12_000
 LONGEST_DEADLINE_MS = 10**12
 _LONGEST_PIECE = 0.5
+# More sound than this for one segment is babble: a voice that never finds its end.
+_MOST_SECONDS = 60.0
+_SECONDS_PER_CHARACTER = 1.0
+# Smaller pieces on average than 20 ms would bury everybody in messages.
+_PIECES = 1000
+_MOST_MARKS = 512
+_PIECES_PER_SECOND = 50.0
 # Together with the message below what a header holds, however many bytes each character takes.
 _RUNS_TOLD = 24
 _REASON_TOLD = 400
@@ -230,7 +237,7 @@ class Ledger:
             descriptors=chunk.descriptors,
             char_start=work.segment.start,
             char_end=work.segment.end,
-            marks=chunk.marks,
+            marks=_marks(chunk.marks, work),
         )
         request.seq += len(counts)
         return [ToClient(request.session, message, payload)]
@@ -316,8 +323,8 @@ class Ledger:
         reason = reason[:_REASON_TOLD]
         request.runs[-1].outcome, request.runs[-1].reason = "failed", reason
         work.failures = 1 if work.frames > work.frames_at_failure else work.failures + 1
-        # The furthest it ever got: a segment that is begun again and breaks off no later has not got on.
-        work.frames_at_failure = max(work.frames_at_failure, work.frames)
+        # Kept when the segment is begun again: one that breaks off no later has not got on.
+        work.frames_at_failure = work.frames
         if work.failures >= MAX_TRIES:
             error = errors.ProviderFailed(f"failed {work.failures} times at the same place: {reason}")
             return self.fail(request, error, now)
@@ -456,6 +463,25 @@ def _unspeakable(assignment: Assignment, words: list[str]) -> errors.Unspeakable
     return errors.Unspeakable(f"the voice {assignment.voice} of {assignment.provider} cannot read {quoted}")
 
 
+def _marks(marks: list[dict[str, Any]] | None, work: Work) -> list[dict[str, Any]] | None:
+    """A provider's word times, which count from its segment, as they stand in the client's timeline and text."""
+    if not marks:
+        return None
+    if len(marks) > _MOST_MARKS:
+        raise Violation(f"{len(marks)} marks in one message")
+    try:
+        return [
+            {
+                "frame": work.start + int(mark["frame"]),
+                "char_start": work.segment.start + int(mark["char_start"]),
+                "char_end": work.segment.start + int(mark["char_end"]),
+            }
+            for mark in marks
+        ]
+    except (LookupError, TypeError, ValueError, OverflowError):
+        raise Violation("a mark without frame, char_start or char_end") from None
+
+
 def _checked(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> list[int]:
     """The frames of each piece of a provider's chunk, or `Violation`."""
     if work.proof_owed:
@@ -463,6 +489,14 @@ def _checked(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> list[i
     if chunk.seq != work.seq or chunk.segment != work.segment.number:
         raise Violation(f"piece {chunk.seq} where {work.seq} was due")
     longest = int(_LONGEST_PIECE * rate) + 1
+    total = sum(frames for _, _, frames, _ in chunk.descriptors)
+    if payload != total * BYTES_PER_FRAME:
+        raise Violation(f"{payload} bytes of sound for {total} frames")
+    seconds = (work.frames + total) / rate
+    if seconds > _MOST_SECONDS + _SECONDS_PER_CHARACTER * len(work.segment.text):
+        raise Violation(f"{seconds:.0f} s of sound for {len(work.segment.text)} characters")
+    if work.seq + len(chunk.descriptors) > _PIECES + _PIECES_PER_SECOND * seconds:
+        raise Violation("its pieces are too small")
     for arena, offset, frames, _ in chunk.descriptors:
         if arena or offset % BYTES_PER_FRAME or offset + frames * BYTES_PER_FRAME > payload:
             raise Violation("a piece lies outside its payload")

@@ -47,6 +47,11 @@ _SHARED: list[structlog.typing.Processor] = [
 ]
 
 
+def last_words(what: str) -> None:
+    """Log the exception that is being handled, which nobody else will."""
+    structlog.get_logger().exception(what)
+
+
 def _formatter(renderer: structlog.typing.Processor) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from voicebox_protocol import __version__, endpoints, places
-from voicebox_protocol.errors import VoiceboxError
+from voicebox_protocol.errors import BadPlace, VoiceboxError
 from voiceboxd import limits
 from voiceboxd.instance import AlreadyRunning, InstanceLock
 
@@ -35,22 +35,21 @@ def main(arguments: list[str]) -> int:
     try:
         descriptors = limits.raise_descriptor_limit()
         directory = places.ensure_private(places.runtime_dir())
-        lock = InstanceLock(directory / "lock")
+        with InstanceLock(directory / "lock"):
+            _serve(mode, directory, descriptors, started)
     except AlreadyRunning as error:
-        if mode == "auto":
-            return 0
-        print(f"voiceboxd: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return 0 if mode == "auto" else _complain(str(error), 1)
     except VoiceboxError as error:
-        print(f"voiceboxd: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    try:
-        return _serve(mode, directory, descriptors, started)
-    except VoiceboxError as error:
-        print(f"voiceboxd: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    finally:
-        lock.release()
+        return _complain(str(error), error.exit_code)
+    except (OSError, zmq.ZMQError) as error:
+        # Sockets, lock and logs that cannot be where they should.
+        return _complain(str(error), BadPlace.exit_code)
+    return 0
+
+
+def _complain(why: str, code: int) -> int:
+    print(f"voiceboxd: {why}", file=sys.stderr)  # noqa: T201
+    return code
 
 
 def _mode(arguments: list[str]) -> str:
@@ -66,10 +65,11 @@ def _mode(arguments: list[str]) -> str:
     return str(parser.parse_args(arguments).mode or "run")
 
 
-def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
+def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None:
     os.umask(0o077)
     # A wrong configuration is refused before anybody is let in; having none costs nothing here.
     loaded = _configuration() if places.config_file().exists() else None
+    places.log_dir().mkdir(parents=True, exist_ok=True)
     boot = secrets.token_hex(8)
     transport = endpoints.transport(directory)
     context = zmq.Context()
@@ -89,7 +89,7 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
 
         logs.set_up(places.log_dir(), foreground=mode == "run")
         doors = Doors(control, providers, session, Door(address, server_key), transport.name, transport.token())
-        setting = Setting(boot, mode, directory, places.log_dir(), descriptors, started)
+        setting = Setting(boot, mode, directory, places.log_dir(), places.providers_dir(), descriptors, started)
 
         async def live() -> None:
             app = App(setting, doors, loaded or _configuration())
@@ -99,8 +99,11 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> int:
                 app.close()
 
         _prefer_pidfd()
-        anyio.run(live, backend="asyncio")
-        return 0
+        try:
+            anyio.run(live, backend="asyncio")
+        except BaseException:
+            logs.last_words("the daemon failed")
+            raise
     finally:
         context.destroy(linger=0)
         transport.close()
@@ -123,7 +126,13 @@ def _router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 
 def _prefer_pidfd() -> None:
     """Before Python 3.12 asyncio waits for each child in a thread of its own; a pidfd needs none."""
-    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
-        import asyncio
+    if sys.version_info >= (3, 12) or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        # Python knows it, but this kernel does not, or a sandbox forbids it.
+        return
+    import asyncio
 
-        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+    asyncio.set_child_watcher(asyncio.PidfdChildWatcher())

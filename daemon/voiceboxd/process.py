@@ -15,34 +15,50 @@ from typing import Any
 import anyio
 import anyio.abc
 import psutil
+import structlog
 
 from voicebox_protocol.startline import StartLine
 
+log = structlog.get_logger()
+
 _LOG_LIMIT = 1_000_000
 _TAIL = 5
+_START_LINE_S = 5.0
 
 
 class ProviderProcess:
     """Owns one process: its handle, its lifeline and its log. The group dies with it."""
 
-    def __init__(self, process: anyio.abc.Process, log: Path) -> None:
+    def __init__(self, process: anyio.abc.Process, log: Path, log_start: int) -> None:
         self._process = process
         self._log = log
+        self._log_start = log_start
         self.pid = process.pid
 
     @classmethod
     async def spawn(cls, command: list[str], start: StartLine, log: Path) -> ProviderProcess:
-        """Start `command` and write its start line. Raises `OSError` if that cannot be done."""
+        """Start `command` and write its start line. Raises `OSError` or `ValueError` if that cannot be done."""
         _rotate(log)
         with log.open("ab") as output:
+            log_start = output.seek(0, os.SEEK_END)
             process = await anyio.open_process(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
+        spawned = cls(process, log, log_start)
         assert process.stdin is not None
-        with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # A process that died at once has broken the pipe; its exit code tells more than that.
-            await process.stdin.send(start.encode())
-        return cls(process, log)
+        try:
+            with anyio.fail_after(_START_LINE_S):
+                await process.stdin.send(start.encode())
+        except TimeoutError:
+            spawned.kill()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            # One that died at once has broken the pipe, and its exit code tells more than that. One that lives on
+            # without reading will not say Hello.
+            pass
+        except BaseException:
+            spawned.kill()
+            raise
+        return spawned
 
     async def wait(self) -> int:
         """Its exit code, once it is gone; then whatever was left of its group is ended too."""
@@ -55,15 +71,13 @@ class ProviderProcess:
     def kill(self) -> None:
         """SIGKILL to the whole group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if sys.platform == "win32":
-                self._process.kill()
-            else:
-                os.killpg(self.pid, signal.SIGKILL)
+            _kill_group(self.pid)
 
     def last_words(self) -> str:
-        """The last lines of its log."""
+        """The last lines that it wrote to its log, and none of its predecessors'."""
         try:
             with self._log.open("r", encoding="utf-8", errors="replace") as file:
+                file.seek(self._log_start)
                 return " | ".join(line.strip() for line in deque(file, _TAIL) if line.strip())[-600:]
         except OSError:
             return ""
@@ -77,8 +91,22 @@ class ProviderProcess:
 
 
 def our_runner() -> list[str]:
-    """The command that runs one of our engines."""
+    """The command that runs one of our engines. It sees to it itself that it ends with us."""
     return [sys.executable, "-m", "voicebox_provider"]
+
+
+def leashed(command: list[str]) -> list[str]:
+    """The command that runs somebody else's program, and has the kernel end it with us, where the kernel can."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")), str(os.getpid()), *command]
+
+
+def _kill_group(pid: int) -> None:
+    if sys.platform == "win32":
+        psutil.Process(pid).kill()
+    else:
+        os.killpg(pid, signal.SIGKILL)
 
 
 def describe_exit(code: int) -> str:
@@ -119,7 +147,7 @@ class Children:
         survivors = [pid for pid, started in self._read().items() if _is_same(pid, started)]
         for pid in survivors:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+                _kill_group(pid)
         self._write()
         return survivors
 
@@ -127,13 +155,17 @@ class Children:
         try:
             known: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
             return {int(pid): float(started) for pid, started in known.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             return {}
 
     def _write(self) -> None:
         half = self._path.with_suffix(".new")
-        half.write_text(json.dumps(self._known), encoding="utf-8")
-        half.replace(self._path)
+        try:
+            half.write_text(json.dumps(self._known), encoding="utf-8")
+            half.replace(self._path)
+        except OSError as error:
+            # Only a successor of a killed daemon would miss it, and providers watch their lifeline besides.
+            log.warning("cannot note the children", error=str(error))
 
 
 def _is_same(pid: int, started: float) -> bool:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.abc
+import msgspec
 import structlog
 
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.startline import StartLine
 from voiceboxd import provider_state as fsm
-from voiceboxd.process import Children, ProviderProcess, describe_exit, our_runner
+from voiceboxd.process import Children, ProviderProcess, describe_exit, leashed, our_runner
 from voiceboxd.registry import Installed
 from voiceboxd.timers import Timers
 
@@ -92,8 +93,11 @@ class ProviderActor:
         self._processing = False
         self._process: ProviderProcess | None = None
         self._condemned = 0
+        self._worked = 0
         self._gone = anyio.Event()
         self._gone.set()
+        self._changed = anyio.Event()
+        self.retired = False
         self.capabilities: Capabilities | None = None
         self.device: str | None = None
         self.vram_bytes: int | None = None
@@ -146,8 +150,12 @@ class ProviderActor:
 
     def _step(self, event: fsm.Event) -> None:
         before = self._state.phase
+        if isinstance(event, fsm.JobStarted):
+            self._worked = self.epoch
         self._state, effects = fsm.advance(self._state, event, anyio.current_time())
         self._timer.set(self._state.wake_at)
+        self._changed.set()
+        self._changed = anyio.Event()
         if self._state.phase is not before and not {before, self._state.phase} <= fsm.SERVING:
             log.info("provider", provider=self.id, phase=str(self._state.phase), epoch=self.epoch, reason=self.reason)
         for effect in effects:
@@ -181,6 +189,9 @@ class ProviderActor:
         """One process from start to end."""
         try:
             reason, code = await self._run(epoch)
+        except Exception as error:
+            log.exception("a provider could not be run", provider=self.id)
+            reason, code = f"it could not be run: {error}", None
         finally:
             gone.set()
         self.device = self.vram_bytes = None
@@ -200,12 +211,13 @@ class ProviderActor:
             settings=config.settings,
         )
         try:
-            process = await ProviderProcess.spawn(config.command or our_runner(), start, self._log_file)
-        except OSError as error:
+            command = leashed(config.command) if config.command else our_runner()
+            process = await ProviderProcess.spawn(command, start, self._log_file)
+        except (OSError, ValueError) as error:
             return f"it could not be started: {error}", None
         self._process = process
-        self._children.add(process.pid)
         try:
+            self._children.add(process.pid)
             if self._condemned == epoch:
                 # It was condemned while it was being started, when there was nothing to kill yet.
                 process.kill()
@@ -215,8 +227,13 @@ class ProviderActor:
             process.kill()
             self._children.remove(process.pid)
             self._process = None
-        words = process.last_words() if code else ""
+        # What an engine wrote once it had texts to speak may quote them, and goes no further than its own log.
+        words = process.last_words() if code and self._worked != epoch else ""
         return describe_exit(code) + (f" ({words})" if words else ""), code
+
+    async def changed(self) -> None:
+        """Wait until something has happened to it."""
+        await self._changed.wait()
 
     async def gone(self) -> None:
         """Wait until no process of this provider is left."""
@@ -267,6 +284,18 @@ def status_of(statistics: ProviderStatistics) -> dict[str, Any]:
         "vram_used_bytes": statistics.vram_bytes,
         "reason": statistics.reason,
         "source": statistics.source,
+    }
+
+
+def description_of(actor: ProviderActor) -> dict[str, Any]:
+    """One entry of `provider list --json`."""
+    return {
+        "id": actor.id,
+        "engine": actor.entry.config.engine,
+        "source": actor.entry.source,
+        "state": str(actor.phase),
+        "reason": actor.reason,
+        "capabilities": msgspec.to_builtins(actor.capabilities) if actor.capabilities else None,
     }
 
 

@@ -9,16 +9,20 @@ from typing import Protocol
 
 import anyio
 import msgspec
+import structlog
 import zmq
 
 from voicebox_protocol import __version__, schema, wire
 from voicebox_protocol.capabilities import Capabilities
+from voicebox_protocol.plain import is_plain
 from voiceboxd import provider_state as fsm
 from voiceboxd.choice import Candidate
 from voiceboxd.effects import Payload, ToProvider, Violation
 from voiceboxd.link import Link
 from voiceboxd.provider_actor import Listener, ProviderActor
 from voiceboxd.tally import Tally
+
+log = structlog.get_logger()
 
 
 class Floor(Listener, Protocol):
@@ -47,7 +51,16 @@ class ProviderGateway:
 
     def candidates(self) -> list[Candidate]:
         """What the choice of a provider may know."""
-        return [Candidate(actor.id, actor.capabilities, actor.trouble) for actor in self.actors.values()]
+        return [
+            Candidate(actor.id, actor.capabilities, actor.trouble)
+            for actor in self.actors.values()
+            if not actor.retired
+        ]
+
+    def dismiss(self, actor: ProviderActor) -> None:
+        """Forget a provider whose process is gone for good."""
+        self._forget(actor, everything=True)
+        del self.actors[actor.id]
 
     def send(self, effect: ToProvider) -> None:
         """Send to an incarnation; one that is gone is noticed elsewhere."""
@@ -83,8 +96,15 @@ class ProviderGateway:
                 self._tally.count("stale provider")
             else:
                 self._serve_one(known[0], message, frames[3].buffer if len(frames) == 4 else b"", floor)
+        except schema.Unsupported:
+            # A newer provider may say more than we know; that is no lie.
+            self._tally.count("unsupported")
         except (schema.Malformed, Violation) as error:
             self._violated(known, str(error))
+        except Exception as error:
+            # The last line of defence: whatever one provider's message breaks, the others are not to feel it.
+            log.exception("a provider's message could not be handled", provider=known[0].id if known else None)
+            self._violated(known, f"its message could not be handled ({type(error).__name__})")
 
     def _violated(self, known: tuple[ProviderActor, int] | None, reason: str) -> None:
         self._tally.count("bad provider message")
@@ -106,6 +126,8 @@ class ProviderGateway:
         proto = wire.agree(message.proto_min, message.proto_max)
         if proto is None:
             spoken = f"{message.proto_min} to {message.proto_max}"
+            incompatible = f"this daemon speaks protocol {wire.PROTO_MIN} to {wire.PROTO_MAX}"
+            self._link.send(peer, schema.encode(schema.Error(code="INCOMPATIBLE", message=incompatible)))
             actor.post(
                 fsm.Faulted(f"it speaks protocol {spoken}, this daemon {wire.PROTO_MIN} to {wire.PROTO_MAX}", True)
             )
@@ -117,13 +139,19 @@ class ProviderGateway:
             return
         welcome = schema.Welcome(proto=proto, boot=self._boot, session=actor.id, version=__version__, pid=os.getpid())
         self._link.send(peer, schema.encode(welcome))
+        if actor.capabilities is None:
+            # Fault follows. One that is not wanted would be asked to leave first, and the reason be lost.
+            return
         actor.post(fsm.HelloCame())
-        if actor.capabilities is not None:
-            floor.provider_described(actor.id)
+        floor.provider_described(actor.id)
 
-    def _forget(self, actor: ProviderActor) -> None:
-        """Peers of former incarnations."""
-        old = [peer for peer, (known, epoch) in self._peers.items() if known is actor and epoch != actor.epoch]
+    def _forget(self, actor: ProviderActor, *, everything: bool = False) -> None:
+        """Peers of former incarnations, or all of them."""
+        old = [
+            peer
+            for peer, (known, epoch) in self._peers.items()
+            if known is actor and (everything or epoch != actor.epoch)
+        ]
         for peer in old:
             _, epoch = self._peers.pop(peer)
             self._routes.pop((actor.id, epoch), None)
@@ -139,7 +167,7 @@ class ProviderGateway:
         handler = self._handlers.get(type(message))
         if handler is not None:
             handler(actor, message)
-        elif not isinstance(message, schema.Bye):
+        elif not isinstance(message, schema.Bye | schema.Error):
             floor.from_provider(actor.id, actor.epoch, message, payload)
 
     def _loading(self, actor: ProviderActor, message: schema.Message) -> None:
@@ -164,6 +192,8 @@ def _capabilities(hello: schema.Hello) -> Capabilities | None:
     """What the engine can do; None if it could not even be asked, and a Fault follows."""
     if hello.capabilities is None:
         return None
+    if not is_plain(hello.capabilities):
+        raise Violation("its capability document holds something else than plain data, or is nested too deep")
     try:
         return msgspec.convert(hello.capabilities, Capabilities)
     except msgspec.ValidationError as error:

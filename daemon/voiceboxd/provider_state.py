@@ -3,7 +3,8 @@
 It knows no process, socket or clock; `ProviderActor` carries its effects out and wakes it at `wake_at`.
 
     STOPPED → STARTING → LOADING → READY ⇄ BUSY → DRAINING → STOPPED
-    SUSPECT after owed silence, KILLING after more of it; any state → exit → BACKOFF | FAILED | QUARANTINED → STARTING
+    SUSPECT after owed silence, KILLING after more of it
+    any state → exit → BACKOFF → STARTING | STOPPED (nobody asks) | FAILED | QUARANTINED → STOPPED (half open)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from voiceboxd.restart import REMEMBERED, RestartPolicy, after_failure
+from voiceboxd.restart import RestartPolicy, after_failure
 
 PERMANENT_EXIT = 78  # EX_CONFIG of sysexits.h
 
@@ -66,12 +67,12 @@ class ProviderState:
     due: float = 0.0
     heard: float = 0.0
     jobs: int = 0
-    cancelling: bool = False
+    cancelling: int = 0
     wanted: bool = False
     restarts: int = 0
-    failures: tuple[float, ...] = ()
+    failures: int = 0
+    ready_at: float | None = None
     delivered: bool = False
-    probe: bool = False
     steps: int = -1
     permanent: bool = False
     reason: str | None = None
@@ -119,9 +120,10 @@ class JobStarted(NamedTuple):
 
 
 class JobEnded(NamedTuple):
-    """A segment came to its end; `delivered` if it was spoken."""
+    """A segment came to its end; `delivered` if it was spoken, `cancelled` if it had been asked to stop it."""
 
     delivered: bool
+    cancelled: bool = False
 
 
 class CancelSent(NamedTuple):
@@ -215,17 +217,20 @@ def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderSta
         case Extended(seconds) if state.phase is Phase.LOADING:
             return _armed(replace(state, due=now + seconds, heard=now)), []
         case Loaded() if state.phase is Phase.LOADING:
-            return _armed(replace(state, phase=Phase.READY, due=now + state.limits.idle, reason=None)), [Up()]
+            ready = replace(state, phase=Phase.READY, due=now + state.limits.idle, ready_at=now, reason=None)
+            return _armed(ready), [Up()]
         case Faulted(reason, permanent) if state.phase in ALIVE:
             return _kill(replace(state, permanent=permanent), reason, now)
         case Heard(steps, sound) if state.phase in ALIVE:
             return _heard(state, steps, sound, now)
         case JobStarted() if state.phase in SERVING:
             return _job_started(state, now)
-        case JobEnded(delivered) if state.jobs:
-            return _job_ended(state, delivered, now)
+        case JobEnded() if state.jobs:
+            return _job_ended(state, event, now)
         case CancelSent() if state.phase in (Phase.BUSY, Phase.SUSPECT):
-            return _armed(replace(state, cancelling=True, due=min(state.due, now + state.limits.cancel))), []
+            return _armed(
+                replace(state, cancelling=state.cancelling + 1, due=min(state.due, now + state.limits.cancel))
+            ), []
         case Violated(reason) if state.phase in ALIVE and state.phase is not Phase.KILLING:
             return _kill(state, reason, now)
         case StopAsked(reason):
@@ -258,8 +263,9 @@ def _start(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect
         epoch=epoch,
         due=now + state.limits.hello,
         jobs=0,
-        cancelling=False,
+        cancelling=0,
         delivered=False,
+        ready_at=None,
         steps=-1,
     )
     return _armed(started), [Spawn(epoch)]
@@ -280,17 +286,14 @@ def _hello(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect
 
 
 def _heard(state: ProviderState, steps: int | None, sound: bool, now: float) -> tuple[ProviderState, list[Effect]]:
-    phase = Phase.BUSY if state.phase is Phase.SUSPECT and state.jobs else state.phase
-    phase = Phase.LOADING if state.phase is Phase.SUSPECT and not state.jobs else phase
+    recovered = state.phase is Phase.SUSPECT
+    phase = state.phase if not recovered else (Phase.BUSY if state.jobs else Phase.LOADING)
     progress = sound or (steps is not None and steps > state.steps)
-    due = (
-        max(state.due, now + state.limits.progress)
-        if progress and phase is Phase.BUSY and not state.cancelling
-        else state.due
-    )
-    return _armed(
-        replace(state, phase=phase, heard=now, due=due, steps=state.steps if steps is None else max(steps, state.steps))
-    ), []
+    moved = progress and phase is Phase.BUSY and not state.cancelling
+    due = max(state.due, now + state.limits.progress) if moved else state.due
+    steps = state.steps if steps is None else max(steps, state.steps)
+    effects: list[Effect] = [Up()] if recovered and state.jobs else []
+    return _armed(replace(state, phase=phase, heard=now, due=due, steps=steps)), effects
 
 
 def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
@@ -306,12 +309,16 @@ def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[
     ), []
 
 
-def _job_ended(state: ProviderState, delivered: bool, now: float) -> tuple[ProviderState, list[Effect]]:
-    state = replace(state, jobs=state.jobs - 1, heard=now, cancelling=False)
-    if delivered:
-        state = replace(state, delivered=True, failures=(), probe=False)
-    if state.jobs or state.phase not in SERVING:
-        return _armed(replace(state, due=now + state.limits.progress) if state.phase in SERVING else state), []
+def _job_ended(state: ProviderState, event: JobEnded, now: float) -> tuple[ProviderState, list[Effect]]:
+    cancelling = max(0, state.cancelling - event.cancelled)
+    state = replace(state, jobs=state.jobs - 1, heard=now, cancelling=cancelling)
+    if event.delivered:
+        state = replace(state, delivered=True, failures=0)
+    if state.phase not in SERVING:
+        return _armed(state), []
+    if state.jobs:
+        # Another job's end does not excuse one that owes an answer to Cancel.
+        return _armed(state if cancelling else replace(state, due=now + state.limits.progress)), []
     return _armed(replace(state, phase=Phase.READY, due=now + state.limits.idle)), []
 
 
@@ -323,7 +330,7 @@ def _kill(state: ProviderState, reason: str, now: float) -> tuple[ProviderState,
 
 def _stop(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
     if state.phase in RESTING or state.phase is Phase.FAILED:
-        stopped = replace(state, phase=Phase.STOPPED, wanted=False, failures=(), probe=False, reason=reason)
+        stopped = replace(state, phase=Phase.STOPPED, wanted=False, failures=0, reason=reason)
         return _armed(stopped), []
     if state.phase is Phase.KILLING:
         return replace(state, phase=Phase.DRAINING, wanted=False), []
@@ -338,24 +345,36 @@ def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderSt
         return _rested(state, now)
     # What it said itself (a fault, a broken rule) explains more than how it then ended.
     reason = state.reason if state.phase is Phase.KILLING and state.reason else event.reason
-    lost = state.phase in SERVING
-    state = replace(state, jobs=0, reason=reason)
+    lost = state.phase in SERVING or state.jobs
+    # Nobody waited for one that was at rest: it comes back when it is asked for.
+    wanted = state.wanted and state.phase is not Phase.READY
+    state = replace(state, jobs=0, reason=reason, wanted=wanted, failures=_failures(state, now))
     if state.permanent or event.code == PERMANENT_EXIT:
         return _armed(replace(state, phase=Phase.FAILED)), [Lost(state.epoch, reason, gone=True)]
-    failures = state.failures if state.delivered else (*state.failures, now)[-REMEMBERED:]
-    verdict = after_failure(state.limits.restart, failures, now, event.chance, probe=state.probe)
-    phase = Phase.QUARANTINED if verdict.quarantined else Phase.BACKOFF
-    state = replace(state, phase=phase, failures=failures, due=now + verdict.delay)
+    verdict = after_failure(state.limits.restart, state.failures, event.chance)
     effects: list[Effect] = [Lost(state.epoch, reason, gone=verdict.quarantined)] if lost or verdict.quarantined else []
-    if not verdict.delay:
-        state, more = _restart(state, now)
-        return state, [*effects, *more]
-    return _armed(state), effects
+    if verdict.quarantined:
+        return _armed(replace(state, phase=Phase.QUARANTINED, due=now + verdict.delay)), effects
+    if not wanted:
+        return _armed(replace(state, phase=Phase.STOPPED)), effects
+    if verdict.delay:
+        return _armed(replace(state, phase=Phase.BACKOFF, due=now + verdict.delay)), effects
+    started, more = _restart(state, now)
+    return started, [*effects, *more]
+
+
+def _failures(state: ProviderState, now: float) -> int:
+    """How many failures in a row this exit makes."""
+    if state.delivered:
+        return 0
+    if state.ready_at is not None and now - state.ready_at >= state.limits.restart.healthy:
+        return 1
+    return state.failures + 1
 
 
 def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
     lost: list[Effect] = [Lost(state.epoch, state.reason or "it was stopped", gone=False)] if state.jobs else []
-    stopped = replace(state, phase=Phase.STOPPED, jobs=0, failures=(), probe=False)
+    stopped = replace(state, phase=Phase.STOPPED, jobs=0, failures=0)
     if state.wanted:
         started, effects = _start(stopped, now)
         return started, [*lost, *effects]
@@ -363,7 +382,7 @@ def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effec
 
 
 def _restart(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
-    return _start(replace(state, restarts=state.restarts + 1, probe=state.phase is Phase.QUARANTINED), now)
+    return _start(replace(state, restarts=state.restarts + 1), now)
 
 
 def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
@@ -371,8 +390,12 @@ def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]
     match state.phase:
         case Phase.STARTING:
             return _kill(state, f"it did not say Hello within {limits.hello:g} s", now)
-        case Phase.BACKOFF | Phase.QUARANTINED:
+        case Phase.BACKOFF:
             return _restart(state, now)
+        case Phase.QUARANTINED:
+            # Half open: the next request may try once; another failure closes it again at once.
+            half_open = replace(state, phase=Phase.STOPPED, wanted=False, failures=state.limits.restart.budget - 1)
+            return _armed(half_open), []
         case Phase.READY:
             return _stop(state, f"idle for {limits.idle:g} s", now)
         case Phase.DRAINING | Phase.KILLING:

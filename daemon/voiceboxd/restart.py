@@ -2,17 +2,16 @@
 
 The delay before try n is uniform in (0, min(cap, base · 2^(n-1))), where n counts failures in a row *without progress*:
 a start that became ready and delivered a segment is progress, and after it the next start follows at once, because a
-crash loop is not what happened. "Full jitter" spreads the restarts of many machines that fell over together. After
-`budget` failures without progress within `window` seconds restarting stops, and one probe follows every `probe` seconds,
-until one of them makes progress.
+crash loop is not what happened. "Full jitter" spreads the restarts of many machines that fell over together.
+
+After `budget` failures in a row restarting stops for `rest` seconds; then the next request may try once. Failures count
+in a row however long each start took (five that hang until their deadline are as hopeless as five that crash), unless
+the provider was ready for `healthy` seconds in between.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-# As many failures as can matter: more than any sensible budget, and few enough for 2^n.
-REMEMBERED = 64
 
 
 class RestartPolicy(NamedTuple):
@@ -21,29 +20,25 @@ class RestartPolicy(NamedTuple):
     base: float = 0.5
     cap: float = 30.0
     budget: int = 5
-    window: float = 60.0
-    probe: float = 600.0
+    healthy: float = 60.0
+    rest: float = 600.0
 
 
 class Verdict(NamedTuple):
-    """Start again after `delay` seconds; `quarantined` says that it is a probe after the budget was spent."""
+    """Start again after `delay` seconds; `quarantined` says that the budget is spent."""
 
     delay: float
     quarantined: bool
 
 
-def after_failure(
-    policy: RestartPolicy, failures: tuple[float, ...], now: float, chance: float, *, probe: bool = False
-) -> Verdict:
-    """What follows a failure at `now`.
+def after_failure(policy: RestartPolicy, failures: int, chance: float) -> Verdict:
+    """What follows the failure number `failures` in a row without progress, 0 if there was progress before it.
 
-    `failures` are the times of the failures in a row without progress, this one included if it made none; `chance` is
-    drawn uniformly from [0, 1); `probe` says that what failed was a probe, and made no progress.
+    `chance` is drawn uniformly from [0, 1).
     """
-    recent = [moment for moment in failures if now - moment <= policy.window]
-    if probe or len(recent) >= policy.budget:
-        return Verdict(policy.probe, quarantined=True)
+    if failures >= policy.budget:
+        return Verdict(policy.rest, quarantined=True)
     if not failures:
         return Verdict(0.0, quarantined=False)
-    ceiling = min(policy.cap, policy.base * 2.0 ** (len(failures) - 1))
+    ceiling = min(policy.cap, policy.base * 2.0 ** (failures - 1))
     return Verdict(ceiling * chance, quarantined=False)

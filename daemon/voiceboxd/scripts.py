@@ -53,10 +53,13 @@ def _pattern(scripts: tuple[str, ...]) -> Any:
 
 
 def _is_script(code: str) -> bool:
+    """Whether Unicode has a script of this code."""
     import regex
 
+    if not (len(code) == 4 and code.isascii() and code.isalpha()):
+        return False
     try:
         regex.compile(rf"\p{{Script={code}}}")
     except regex.error:
         return False
-    return code.isalpha()
+    return True

@@ -16,8 +16,10 @@ SPLITTER_VERSION = 1
 
 LOOKAHEAD = 32
 FIRST_LIMIT = 100
+LONGEST = 1000
 _FIRST_LEAST = 25
 _SHORTEN_SCAN = 16
+_CONTEXT = 400
 
 _CLOSERS = "\"'”’»)\\]}」』）】"
 # A run of stops with the quotes that close after it. Wide stops need no space behind them.
@@ -26,6 +28,8 @@ _STOP = re.compile(
 )
 _CLAUSE = re.compile(r"[,;:—–](?=\s)|[，、；：]")
 _SPACE = re.compile(r"\s")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_FOREIGN_SPACE = re.compile(r"[^\S \n]")
 _WORD = re.compile(r"\s+\S+(?=\s)")
 
 
@@ -44,16 +48,17 @@ class Segment(NamedTuple):
 
 def has_words(text: str) -> bool:
     """Whether there is anything to say: a letter or a digit of any script."""
-    return any(character.isalnum() for character in text)
+    return _LETTER_OR_DIGIT.search(text) is not None
 
 
 class Segmenter:
-    """Owns the text of one request that is not cut yet. `max_chars` is the voice's longest segment."""
+    """Owns the text of one request that is not cut yet. `max_chars` is the voice's longest segment; beyond `LONGEST`
+    no voice gets one, because a segment is also the unit of fairness and of being said again."""
 
     def __init__(self, language: str, max_chars: int, *, shorten_first: bool) -> None:
         self._language = language.partition("-")[0].lower() or "en"
-        self._max = max_chars
-        self._shorten = shorten_first and max_chars > FIRST_LIMIT
+        self._max = min(max_chars, LONGEST)
+        self._shorten = shorten_first and self._max > FIRST_LIMIT
         self._text = ""
         self._offset = 0
         self._position = 0
@@ -95,6 +100,8 @@ class Segmenter:
     def _measure(self, window: str, final: bool) -> int | None:
         if not window:
             return None
+        if not has_words(window[: self._max]):
+            return self._wordless(window, final)
         if self._shorten and self._index == 0:
             length = self._sentence(window, FIRST_LIMIT, final)
             if length is None or length > 0:
@@ -106,13 +113,18 @@ class Segmenter:
             return length
         return _forced_cut(window, self._max)
 
+    def _wordless(self, window: str, final: bool) -> int | None:
+        """A run of nothing but marks and spaces is cut by length alone: nobody will hear where."""
+        if len(window) > self._max:
+            return self._max
+        return len(window) if final else None
+
     def _sentence(self, window: str, limit: int, final: bool) -> int | None:
         """Length of the first sentence, or of a shorter rest; 0: longer than `limit`; None: not certain yet."""
-        for stop in _STOP.finditer(window, 0, min(len(window), limit + LOOKAHEAD)):
+        first = _LETTER_OR_DIGIT.search(window)
+        for stop in _STOP.finditer(window, first.end() if first else limit, min(len(window), limit + LOOKAHEAD)):
             if stop.end() > limit:
                 break
-            if not has_words(window[: stop.end()]):
-                continue
             verdict = self._ends_sentence(window, stop, final)
             if verdict is None:
                 return None
@@ -142,16 +154,28 @@ class Segmenter:
         return ahead if final or len(ahead) == LOOKAHEAD else None
 
     def _ask(self, head: str, following: str) -> bool:
-        import sentencex
-
         if not following.strip():
             return True
+        head = head[-_CONTEXT:]
         position = 0
-        for sentence in sentencex.segment(self._language, head + following):
+        for sentence in _sentences(self._language, head + following):
             position += len(sentence)
             if position >= len(head):
                 return position <= len(head) + len(following) - len(following.lstrip())
         return False
+
+
+def _sentences(language: str, text: str) -> list[str]:
+    """What sentencex makes of a text. Of white space it gets none but spaces and line ends: others make it panic."""
+    import sentencex
+
+    try:
+        return list(sentencex.segment(language, _FOREIGN_SPACE.sub(" ", text)))
+    except BaseException as error:
+        # A panic in Rust comes as a BaseException of its own. The whole is then one sentence, always the same way.
+        if type(error).__name__ != "PanicException":
+            raise
+        return [text]
 
 
 def _first_clause(window: str) -> int:

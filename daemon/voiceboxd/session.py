@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MAX_UNATTACHED = 256
@@ -12,13 +13,14 @@ MAX_UNATTACHED = 256
 
 @dataclass(slots=True)
 class Session:
-    """One client. `attached` while it holds the session door open, which it must to ask for speech."""
+    """One client. `attached` while it holds the session door open, which it must to ask for speech; `hang_up` closes it."""
 
     id: str
     peer: bytes
     agent: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     attached: bool = False
+    hang_up: Callable[[], None] = lambda: None
 
 
 class Sessions:

@@ -62,12 +62,15 @@ class SessionServer:
         try:
             with anyio.move_on_after(_TOKEN_WAIT):
                 session = self._sessions.attach(await _line(connection))
-                if session is not None:
-                    connection.send(b"OK\n")
             if session is not None:
-                await _end_of(connection)
+                with anyio.CancelScope() as scope:
+                    session.hang_up = scope.cancel
+                    connection.send(b"OK\n")
+                    await _end_of(connection)
         except OSError as error:
             log.debug("session door", error=str(error))
+        except Exception:
+            log.exception("a session door could not be attended")
         finally:
             self._open -= 1
             connection.close()

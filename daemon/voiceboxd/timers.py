@@ -8,6 +8,9 @@ import math
 from collections.abc import Callable
 
 import anyio
+import structlog
+
+log = structlog.get_logger()
 
 
 class Timer:
@@ -17,18 +20,26 @@ class Timer:
         self._timers = timers
         self._callback = callback
         self._at: float | None = None
+        self._queued: float | None = None
 
     def set(self, at: float | None) -> None:
         """Ring at `at`, seconds of `anyio.current_time`; None: not at all."""
-        at = None if at is None or math.isinf(at) else at
-        if at != self._at:
-            self._at = at
-            if at is not None:
-                self._timers.push(at, self)
+        self._at = None if at is None or math.isinf(at) else at
+        if self._at is not None and (self._queued is None or self._at < self._queued):
+            self._queue(self._at)
+
+    def _queue(self, at: float) -> None:
+        self._queued = at
+        self._timers.push(at, self)
 
     def ring(self, at: float) -> None:
-        """Called by `Timers`; entries that were moved meanwhile are silent."""
-        if at == self._at:
+        """Called by `Timers`. A moment that was moved to later is queued again only now, so that moving costs nothing."""
+        if at != self._queued:
+            return
+        self._queued = None
+        if self._at is not None and self._at > at:
+            self._queue(self._at)
+        elif self._at is not None:
             self._at = None
             self._callback()
 
@@ -62,4 +73,8 @@ class Timers:
     def _ring_due(self) -> None:
         while self._heap and self._heap[0][0] <= anyio.current_time():
             at, _, timer = heapq.heappop(self._heap)
-            timer.ring(at)
+            try:
+                timer.ring(at)
+            except Exception:
+                # One thing that goes wrong at its hour must not stop the clock for all others.
+                log.exception("a timer failed")

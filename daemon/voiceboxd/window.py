@@ -73,10 +73,16 @@ class Window:
             self.held_seconds = 0.0
 
 
+def patience_ends(windows: dict[str, Window]) -> float | None:
+    """When the session that has held sound for longest without giving credit may be ended; None if nobody holds any."""
+    held = [window.credited_at for window in windows.values() if window.held_bytes]
+    return min(held) + PATIENCE if held else None
+
+
 def longest_idle(windows: dict[str, Window], now: float) -> str | None:
     """The session to end when memory is needed: it holds sound and gave no credit for longest, and over `PATIENCE`."""
     idle = [(window.credited_at, session) for session, window in windows.items() if window.held_bytes]
     if not idle:
         return None
     credited_at, session = min(idle)
-    return session if now - credited_at > PATIENCE else None
+    return session if now >= credited_at + PATIENCE else None

@@ -23,7 +23,10 @@ class Voice(msgspec.Struct, kw_only=True):
 
 
 class Capabilities(msgspec.Struct, kw_only=True):
-    """The capability document. Ranges are [lowest, highest]; null where the engine has no such control."""
+    """The capability document. Ranges are [lowest, highest]; null where there is no such control.
+
+    `runner` names what of `speed`, `pitch` and `volume` the runner does to the samples, where the engine's own range ends.
+    """
 
     engine: _Name
     version: str
@@ -38,6 +41,7 @@ class Capabilities(msgspec.Struct, kw_only=True):
     speed: tuple[float, float] | None = None
     pitch: tuple[float, float] | None = None
     volume: tuple[float, float] | None = None
+    runner: list[str] = []
     instruct: bool = False
     cloning: bool = False
     models: list[str] = []

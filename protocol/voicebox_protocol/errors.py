@@ -14,6 +14,7 @@
     ├── QueueFull          75   try again later
     ├── Refused            77   not allowed
     │   └── DuplicateRequest
+    ├── InternalFault       1   our fault
     └── CancelledByRequest 130  somebody stopped it
 
 A leaf's docstring says when it happens and what to do; `docs/protocol.md` prints it.
@@ -241,6 +242,12 @@ class DuplicateRequest(Refused):
     """A request with this id exists already. Draw a new random id."""
 
     code = "DUPLICATE_REQUEST"
+
+
+class InternalFault(VoiceboxError):
+    """The daemon has a fault of its own. `voicebox daemon logs` has the details; please report them."""
+
+    code = "INTERNAL"
 
 
 class CancelledByRequest(VoiceboxError):

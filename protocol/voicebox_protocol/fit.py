@@ -5,20 +5,23 @@ near: what cannot be honoured is refused with the nearest name, never dropped.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection
 from typing import Any
 
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.errors import BadOption, BadRequest
+from voicebox_protocol.plain import is_plain
 from voicebox_protocol.schema import Say, Synthesize
 
 RATES = (8_000, 192_000)
+SPEEDS = (0.25, 4.0)
+PITCHES = (0.5, 2.0)
 VOLUMES = (0.0, 2.0)
-"""The range that the runner offers where an engine has no volume of its own: it scales the samples."""
+"""The ranges that the runner offers beyond the engine's own: it works on the samples."""
 
 _NAMED = 20
-_DEEPEST = 32
+# What is asked for must fit a header again on its way to the provider.
+_MOST_OPTIONS = 32_000
 _LONGEST_WHY = 500
 
 
@@ -63,13 +66,11 @@ def check_options(options: dict[str, Any], who: str, schema: dict[str, Any]) -> 
     for name in options:
         if name not in known:
             raise BadOption(f"{who} has no option {name!r}{nearest(name, known)}")
-    if _deeper_than(_DEEPEST, options):
-        raise BadOption(f"{who}: options are nested more than {_DEEPEST} deep")
-    try:
-        json.dumps(options, allow_nan=False)
-    except (TypeError, ValueError):
-        # Comparisons let NaN pass any minimum and maximum.
-        raise BadOption(f"{who}: options hold something that JSON has not: NaN, infinity or bytes") from None
+    if len(repr(options)) > _MOST_OPTIONS:
+        raise BadOption(f"{who}: options of more than {_MOST_OPTIONS} characters")
+    if not is_plain(options):
+        # Comparisons would let NaN pass any minimum and maximum.
+        raise BadOption(f"{who}: options hold NaN, infinity, bytes, or are nested too deep")
     import jsonschema
     import referencing
 
@@ -82,12 +83,6 @@ def check_options(options: dict[str, Any], who: str, schema: dict[str, Any]) -> 
         raise BadOption(f"{who}: {where}: {error.message}") from None
     except Exception as error:  # somebody else's schema may be wrong in ways that jsonschema does not foresee
         raise BadOption(f"{who} describes its options wrongly: {str(error)[:_LONGEST_WHY]}") from None
-
-
-def _deeper_than(most: int, value: Any) -> bool:
-    """Whether lists and maps are nested deeper: what was just shallow enough to be read could not be sent on."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return any(most == 0 or _deeper_than(most - 1, each) for each in inner)
 
 
 def nearest(wanted: str, known: Collection[str]) -> str:

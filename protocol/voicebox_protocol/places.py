@@ -41,6 +41,11 @@ def data_dir() -> Path:
     return user_data_path(_APP, appauthor=False, roaming=False)
 
 
+def providers_dir() -> Path:
+    """One directory for each provider that was added, named by its id; the daemon writes there, nobody else."""
+    return data_dir() / "providers"
+
+
 def state_dir() -> Path:
     """What the daemon remembers and logs: below `$VOICEBOX_DATA_DIR` if that is set, else the platform's place."""
     if os.environ.get(DATA_DIR):

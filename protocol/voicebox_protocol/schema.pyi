@@ -212,6 +212,23 @@ class ProvidersReply(Message, tag="ProvidersReply", kw_only=True):
     query: int
     providers: list[dict[str, Any]]
 
+class AddProvider(Message, tag="AddProvider", kw_only=True):
+    query: int
+    provider: str
+    engine: str | None = None
+    program: str | None = None
+
+class ProviderAdded(Message, tag="ProviderAdded", kw_only=True):
+    query: int
+    provider: dict[str, Any]
+
+class RemoveProvider(Message, tag="RemoveProvider", kw_only=True):
+    query: int
+    provider: str
+
+class ProviderRemoved(Message, tag="ProviderRemoved", kw_only=True):
+    query: int
+
 class Stop(Message, tag="Stop", kw_only=True):
     query: int
     req: str | None = None

@@ -298,6 +298,35 @@ KINDS: tuple[Kind, ...] = (
         (_QUERY, Field("providers", "maps", "{id, engine, source, state, reason, capabilities}", True)),
     ),
     Kind(
+        "AddProvider",
+        _C2D,
+        "Install a provider. It is started once and asked what it can do; one that fails leaves nothing behind.",
+        (
+            _QUERY,
+            Field("provider", "id", "the id it shall have: 1 to 32 of a-z, 0-9, - and _", True),
+            Field(
+                "engine",
+                "note",
+                "an entry point, module or module:Class; or FILE.py, FILE.py:Class with the file as payload",
+            ),
+            Field("program", "note", "instead of `engine`: absolute path of a program that speaks the wire"),
+        ),
+        payload="the source of FILE.py, at most 1 MiB; it is kept",
+    ),
+    Kind(
+        "ProviderAdded",
+        _D2C,
+        "Answers AddProvider.",
+        (_QUERY, Field("provider", "map", "{id, engine, source, state, reason, capabilities}", True)),
+    ),
+    Kind(
+        "RemoveProvider",
+        _C2D,
+        "Take away a provider that AddProvider installed; what it was to speak fails.",
+        (_QUERY, Field("provider", "id", "which one", True)),
+    ),
+    Kind("ProviderRemoved", _D2C, "Answers RemoveProvider, once its process is gone.", (_QUERY,)),
+    Kind(
         "Stop",
         _C2D,
         "Cancel requests of any client: one, all, or those that are being played.",

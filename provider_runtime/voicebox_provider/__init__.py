@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from voicebox_provider.engine import Engine, Extend, PermanentFault, Utterance
+from voicebox_provider.engine import Engine, Extend, Mark, PermanentFault, Utterance
 
-__all__ = ["Engine", "Extend", "PermanentFault", "Utterance"]
+__all__ = ["Engine", "Extend", "Mark", "PermanentFault", "Utterance"]

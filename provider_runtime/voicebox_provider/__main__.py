@@ -46,7 +46,7 @@ def _serve(start: StartLine) -> int:
 
     if isinstance(greeting.engine, Exception):
         return report_fault(link, start.epoch, greeting.engine)
-    desk = Desk(start.provider, greeting.engine, greeting.offered, greeting.scales, link)
+    desk = Desk(start.provider, greeting.engine, greeting.own, greeting.offered, link)
     return Runner(link, start.epoch, desk).run()
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from voicebox_protocol import wire
 from voicebox_protocol.errors import ProviderFailed
 from voicebox_protocol.schema import Chunk, Message, Resumed, Synthesize
+from voicebox_provider.engine import Mark
 from voicebox_provider.resample import Resampler
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ except ImportError:  # no wheel for this processor: the same numbers, nine times
     from zlib import crc32
 
 MAX_PAYLOAD = 4 * 1024 * 1024
+MAX_MARKS = 1024
 
 _FRAME_BYTES = 4
 _INLINE = 0
@@ -33,7 +36,8 @@ class ChunkWriter:
 
     The first piece holds 0.1 s; later ones 0.1 s to 0.5 s, and go out as soon as the engine has given that much. All that
     is finished at once goes in one message. With `from_frame` in the request the frames before it are only summed
-    up, in Resumed. `frames` counts the whole segment, at the request's rate.
+    up, in Resumed. `frames` counts the whole segment, at the request's rate. Each mark goes with the message that holds
+    its frame; there is none for one behind the last frame.
     """
 
     def __init__(self, request: Synthesize, emit: Emit, *, own_rate: int, gain: float = 1.0) -> None:
@@ -42,20 +46,23 @@ class ChunkWriter:
         self._emit = emit
         self._gain = gain
         self._resampler = Resampler(own_rate, request.sample_rate) if own_rate != request.sample_rate else None
+        self._rates = request.sample_rate / own_rate
         self._shortest = request.sample_rate // 10
         self._longest = request.sample_rate // 2
         self._held = np.zeros(0, np.float32)
+        self._marks: deque[Mark] = deque()
         self._seq = 0
         self._replaying = request.from_frame is not None
         self._prefix_frames = 0
         self._prefix_crc = 0
 
-    def write(self, samples: Samples) -> None:
-        """Take one array from the engine, shape (frames,); the array stays the engine's.
+    def write(self, samples: Samples, marks: Iterable[Mark] = ()) -> None:
+        """Take one array from the engine, shape (frames,), and the marks that came with it; the array stays the engine's.
 
         Raises `ProviderFailed` if it is not one-dimensional, not of floats, or holds NaN or an infinity.
         """
-        sound = _checked(samples)
+        sound = checked(samples)
+        self._note(marks)
         self._take(self._resampler.write(sound) if self._resampler else sound, last=False)
 
     def finish(self) -> int:
@@ -63,6 +70,11 @@ class ChunkWriter:
         tail = self._resampler.finish() if self._resampler else np.zeros(0, np.float32)
         self._take(tail, last=True)
         return self.frames
+
+    def _note(self, marks: Iterable[Mark]) -> None:
+        """Keep the marks, at the request's rate; those before `from_frame` the client has already."""
+        scaled = (mark._replace(frame=int(mark.frame * self._rates)) for mark in marks)
+        self._marks.extend(mark for mark in scaled if mark.frame >= (self._request.from_frame or 0))
 
     def _take(self, samples: Samples, *, last: bool) -> None:
         # clip() makes the copy that lets the engine reuse its array while ours waits in a socket.
@@ -99,10 +111,11 @@ class ChunkWriter:
 
     def _cut(self, samples: Samples, *, last: bool) -> None:
         ready = np.concatenate((self._held, samples)) if len(self._held) else samples
+        first = self.frames - len(ready)
         start = 0
         for lengths in _batches(self._lengths(len(ready), last=last)):
             end = start + sum(lengths)
-            self._chunk(ready[start:end], lengths)
+            self._chunk(ready[start:end], lengths, self._due(first + end))
             start = end
         self._held = ready[start:]
 
@@ -114,7 +127,14 @@ class ChunkWriter:
             available -= piece
             length = self._longest
 
-    def _chunk(self, samples: Samples, lengths: list[int]) -> None:
+    def _due(self, end: int) -> list[dict[str, Any]] | None:
+        """The marks before frame `end`, as the wire has them."""
+        due: list[dict[str, Any]] = []
+        while self._marks and self._marks[0].frame < end and len(due) < MAX_MARKS:
+            due.append(self._marks.popleft()._asdict())
+        return due or None
+
+    def _chunk(self, samples: Samples, lengths: list[int], marks: list[dict[str, Any]] | None) -> None:
         payload = samples.data.cast("B")
         own = self._request
         self._emit(
@@ -125,13 +145,15 @@ class ChunkWriter:
                 segment=own.segment,
                 seq=self._seq,
                 descriptors=list(_descriptors(payload, lengths)),
+                marks=marks,
             ),
             payload,
         )
         self._seq += len(lengths)
 
 
-def _checked(samples: Samples) -> Samples:
+def checked(samples: Samples) -> Samples:
+    """The array as float32. Raises `ProviderFailed` if it is no mono sound."""
     array = np.asarray(samples)
     if array.ndim != 1 or array.dtype.kind != "f":
         raise ProviderFailed(f"the engine gave an array of shape {array.shape} and type {array.dtype}, not mono floats")

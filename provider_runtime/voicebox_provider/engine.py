@@ -6,9 +6,9 @@ All calls come on the process's main thread, one at a time. Implementations inhe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     # Never at run time: the thread counts of native libraries are fixed before numpy comes in.
@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from voicebox_protocol.capabilities import Capabilities
 
     Samples: TypeAlias = npt.NDArray[np.float32]
+    Sound: TypeAlias = "Samples | tuple[Samples, Sequence[Mark]]"
 
 Extend: TypeAlias = Callable[[int, str], None]
 """`extend(milliseconds, note)`: loading goes on and needs this much longer from now, because of `note`."""
+
+
+class Mark(NamedTuple):
+    """Where a word begins: its first frame, at the engine's own rate, and its place in the text, in characters.
+
+    Both count from the beginning of the segment; `char_end` is one past the word's last character.
+    """
+
+    frame: int
+    char_start: int
+    char_end: int
 
 
 class PermanentFault(Exception):
@@ -76,7 +88,8 @@ class Engine(ABC):
     def capabilities(self) -> Capabilities:
         """What the engine can do. Asked once, before `load`, and sent in Hello: must not import or read much.
 
-        Where `volume` is None the runner offers a range of its own and scales the samples.
+        `speed`, `pitch` and `volume` are the engine's own ranges, None where it has none. The runner offers wider ones and
+        does to the samples what lies outside; the engine is then asked for 1.
         """
 
     @abstractmethod
@@ -88,12 +101,15 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
+    def synthesize(self, utterance: Utterance) -> Iterator[Sound]:
         """Speak one segment: arrays of mono samples, shape (frames,), float, -1..1, at the engine's own sample rate.
 
-        Yield each array as soon as it is made. Text that cannot be spoken raises `voicebox_protocol.errors.Unspeakable`
-        naming the words, before the first array where possible; a voice or option that turns out wrong raises the error
-        that fits. Any other exception fails the segment alone, and the next one is asked for as if nothing had happened.
+        Yield each array as soon as it is made. An engine that knows when its words begin yields `(array, marks)`: the marks in
+        order, each once, with the array that holds its frame or an earlier one.
+
+        Text that cannot be spoken raises `voicebox_protocol.errors.Unspeakable` naming the words, before the first array
+        where possible; a voice or option that turns out wrong raises the error that fits. Any other exception fails the
+        segment alone, and the next one is asked for as if nothing had happened.
 
         Cancelling: the iterator is closed between two arrays (`GeneratorExit` in a generator). One that works long on
         an array polls `utterance.cancelled` and returns.

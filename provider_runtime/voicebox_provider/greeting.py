@@ -9,25 +9,22 @@ import msgspec
 
 from voicebox_protocol import __version__, wire
 from voicebox_protocol.capabilities import Capabilities
-from voicebox_protocol.fit import VOLUMES
 from voicebox_protocol.schema import Hello
 from voicebox_protocol.startline import StartLine
 from voicebox_provider import native_threads
 from voicebox_provider.engine import Engine, PermanentFault
 from voicebox_provider.engine_reference import make_engine
+from voicebox_provider.style import widened
 
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """`engine` is the engine, or the exception that kept it from being made. `offered` is what Hello publishes.
-
-    `scales`: the engine has no volume of its own, so the runner does it.
-    """
+    """`engine` is the engine, or the exception that kept it from being made. `own` is its document, `offered` what Hello publishes."""
 
     hello: Hello
+    own: Capabilities
     offered: Capabilities
     engine: Engine | Exception
-    scales: bool
 
 
 def greet(start: StartLine) -> Greeting:
@@ -41,9 +38,9 @@ def greet(start: StartLine) -> Greeting:
         own = _checked(engine.capabilities())
     except Exception as error:
         nothing = Capabilities(engine=start.engine[:128] or "none", version="")
-        return Greeting(_hello(start, None), nothing, error, scales=False)
-    offered = own if own.volume else msgspec.structs.replace(own, volume=VOLUMES)
-    return Greeting(_hello(start, offered), offered, engine, scales=not own.volume)
+        return Greeting(_hello(start, None), nothing, nothing, error)
+    offered = widened(own)
+    return Greeting(_hello(start, offered), own, offered, engine)
 
 
 def _checked(document: Capabilities) -> Capabilities:

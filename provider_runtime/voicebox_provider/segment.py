@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,13 +12,15 @@ from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.errors import InvalidText, ProviderFailed, Unspeakable, VoiceboxError
 from voicebox_protocol.schema import Message, SegmentCancelled, SegmentDone, SegmentFailed
 from voicebox_provider import requests
-from voicebox_provider.chunk_writer import ChunkWriter
+from voicebox_provider.chunk_writer import ChunkWriter, checked
 from voicebox_provider.conversation import Job
-from voicebox_provider.engine import Engine, Utterance
+from voicebox_provider.engine import Engine, Mark
 from voicebox_provider.speakable import quoted, speakable, spoken_words
+from voicebox_provider.style import Style, shared
 
 if TYPE_CHECKING:
-    from voicebox_provider.engine import Samples
+    from voicebox_provider.engine import Samples, Sound
+    from voicebox_provider.stretch import Stretcher
 
 _NOTE_CHARS = 4096
 
@@ -35,24 +37,26 @@ class Outlet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all segments of a process share. `offered` is the published document; `scales`: the runner does the volume."""
+    """What all segments of a process share. `own` is the engine's document, `offered` the published one."""
 
     provider: str
     engine: Engine
+    own: Capabilities
     offered: Capabilities
-    scales: bool
     outlet: Outlet
 
 
 class Segment:
-    """Owns an engine's iterator and the writer behind it."""
+    """Owns an engine's iterator, the stretcher behind it if one is needed, and the writer behind that."""
 
     def __init__(self, job: Job, desk: Desk) -> None:
         self._job = job
         self._desk = desk
         self._text = ""
         self._writer: ChunkWriter | None = None
-        self._arrays: Iterator[Samples] = iter(())
+        self._stretcher: Stretcher | None = None
+        self._style = Style()
+        self._sounds: Iterator[Sound] = iter(())
 
     def step(self) -> bool:
         """One array further. True once the terminal message was sent; whatever the engine raises ends up in it."""
@@ -69,10 +73,10 @@ class Segment:
         if self._job.is_cancelled():
             return self._cancel()
         writer = self._writer or self._begin()
-        for array in self._arrays:
+        for sound in self._sounds:
             if not self._job.is_cancelled():
                 self._desk.outlet.step()
-                writer.write(array)
+                self._write(writer, *_parts(sound))
             return False
         # An engine that heard of the cancelling by itself ends early, and that is no finished segment.
         return self._cancel() if self._job.is_cancelled() else self._finish(writer)
@@ -81,20 +85,28 @@ class Segment:
         request, desk = self._job.request, self._desk
         self._text = _decoded(self._job.text)
         wish = requests.utterance(request, self._text, desk.provider, desk.offered)
-        gain = wish.volume if desk.scales else 1.0
-        self._writer = ChunkWriter(request, desk.outlet.send, own_rate=desk.offered.sample_rate, gain=gain)
-        self._arrays = iter(desk.engine.synthesize(self._addressed(wish)))
+        asked, self._style = shared(wish, desk.own)
+        if self._style.stretches:
+            from voicebox_provider.stretch import Stretcher
+
+            self._stretcher = Stretcher(desk.own.sample_rate, self._style.speed, self._style.pitch)
+        self._writer = ChunkWriter(request, desk.outlet.send, own_rate=desk.own.sample_rate, gain=self._style.volume)
+        heard = replace(asked, cancelled=self._job.is_cancelled, progress=desk.outlet.step)
+        self._sounds = iter(desk.engine.synthesize(heard))
         return self._writer
 
-    def _addressed(self, wish: Utterance) -> Utterance:
-        return replace(
-            wish,
-            volume=1.0 if self._desk.scales else wish.volume,
-            cancelled=self._job.is_cancelled,
-            progress=self._desk.outlet.step,
-        )
+    def _write(self, writer: ChunkWriter, samples: Samples, marks: Sequence[Mark]) -> None:
+        if not all(0 <= mark.char_start < mark.char_end <= len(self._text) and mark.frame >= 0 for mark in marks):
+            raise ProviderFailed("the engine gave a mark that lies outside the text or the sound")
+        if self._stretcher:
+            self._stretcher.write(checked(samples))
+            samples = samples[:0]
+            marks = [mark._replace(frame=int(mark.frame / self._style.speed)) for mark in marks]
+        writer.write(samples, marks)
 
     def _finish(self, writer: ChunkWriter) -> bool:
+        if self._stretcher:
+            writer.write(self._stretcher.finish())
         frames = writer.finish()
         if not frames and speakable(self._text):
             raise Unspeakable(f"the voice has no sound for {quoted(spoken_words(self._text))}")
@@ -123,11 +135,15 @@ class Segment:
 
     def _close(self) -> None:
         """Let a generator run its `finally`; what it raises there changes nothing any more."""
-        arrays, self._arrays = self._arrays, iter(())
+        sounds, self._sounds = self._sounds, iter(())
         try:
-            getattr(arrays, "close", lambda: None)()
+            getattr(sounds, "close", lambda: None)()
         except Exception as error:
             _log(error)
+
+
+def _parts(sound: Sound) -> tuple[Samples, Sequence[Mark]]:
+    return sound if isinstance(sound, tuple) else (sound, ())
 
 
 def _decoded(payload: bytes) -> str:

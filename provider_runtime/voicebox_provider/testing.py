@@ -1,4 +1,4 @@
-"""A `FakeEngine` that breaks on demand, for tests of daemons, clients and providers.
+"""A `FakeEngine` that breaks on demand and a `FakeClock` that goes on when told, for tests of providers and daemons.
 
 Start it as `voicebox_provider.testing:FakeEngine`. Settings describe the engine; markers in the text say what happens
 while it speaks. Spoken text (markers removed) is a tone of `ms_per_char` for each character, given in arrays of 100 ms.
@@ -153,6 +153,24 @@ class FakeEngine(Engine):
         except FileExistsError:
             return False
         return True
+
+
+class FakeClock:
+    """Seconds that pass only when `advance` or `sleep` is called. Call it where a monotonic clock is asked for."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._now = now
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass, at once."""
+        if seconds < 0:
+            raise ValueError(f"a monotonic clock cannot go back by {-seconds:g} s")
+        self._now += seconds
+
+    sleep = advance
 
 
 def markers_of(text: str) -> list[Marker]:

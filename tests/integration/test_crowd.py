@@ -71,7 +71,7 @@ def test_three_clients_with_a_hundred_requests_each_some_killed_some_cancelled(d
         assert client.returncode == 0
         lines = [line.split() for line in output.splitlines()]
         assert len(lines) == REQUESTS
-        told |= {req: how for req, how in lines}
+        told |= dict(lines)
 
     counts = eventually(lambda: _at_rest(daemon), "every request has ended")
     ended = ends(daemon)

@@ -50,6 +50,44 @@ def test_readmes_python_works(place: Place) -> None:
     assert done.stdout
 
 
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(encoding="utf-8"), re.S)
+
+
+def test_every_program_on_the_librarys_page_works(place: Place) -> None:
+    found = python_blocks()
+    assert len(found) >= 7
+    for code in found:
+        done = place.run(sys.executable, "-W", "error", "-c", code, cwd=place.root)
+        assert done.returncode == 0, f"{code}: {done.stderr}"
+        assert done.stdout or ".save(" in code
+    written = {path.name for path in place.root.iterdir() if path.is_file()}
+    assert {"one.flac", "two", "three.wav", "three.opus", "one.opus", "two.opus"} <= written
+
+
+def test_the_librarys_page_lists_the_errors_of_the_code() -> None:
+    from voicebox_protocol import errors
+
+    text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", text, re.M)
+    listed = {group: set(re.findall(r"`(\w+)`", leaves)) for group, leaves in rows if hasattr(errors, group)}
+    groups = errors.VoiceboxError.__subclasses__()
+    expected = {
+        group.__name__: {leaf.__name__ for leaf in errors.LEAVES if issubclass(leaf, group)} for group in groups
+    }
+    assert listed == expected
+
+
+def test_the_librarys_page_lists_what_say_takes_and_the_formats() -> None:
+    import inspect
+
+    from voicebox_client import Voicebox, formats
+
+    text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in list(inspect.signature(Voicebox.say).parameters)[2:])
+    assert set(re.findall(r"^\| `(\w+)` \| `\.", text, re.M)) == set(formats.FORMATS)
+
+
 def test_docs_list_the_exit_codes_of_the_code() -> None:
     from voicebox_protocol import errors
 

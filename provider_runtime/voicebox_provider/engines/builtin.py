@@ -8,7 +8,6 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_provider.engine import Engine, Extend, PermanentFault, Utterance
 from voicebox_provider.native_threads import thread_count
+from voicebox_provider.settings import check_settings
 
 if TYPE_CHECKING:
     from hibari import Hibari
@@ -41,7 +41,7 @@ class BuiltinEngine(Engine):
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
-        _check_settings(settings)
+        check_settings("the built-in engine", settings, _SETTINGS)
         self._threads = thread_count(settings)
         self._known = _present_voices()
         self._voices: dict[str, Hibari] = {}
@@ -110,14 +110,6 @@ class BuiltinEngine(Engine):
 
             self._readers[british] = Reader(british=british)
         return self._readers[british]
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    for name in settings:
-        if name not in _SETTINGS:
-            near = get_close_matches(name, _SETTINGS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(_SETTINGS)}"
-            raise PermanentFault(f"the built-in engine has no setting {name!r}; {hint}")
 
 
 def _present_voices() -> dict[str, dict[str, Any]]:

@@ -71,7 +71,7 @@ class _WholeG2P(G2P):  # type: ignore[misc]
         tokens: list[Any] = super().tokenize(text)
         for token in tokens:
             if token.tag in PUNCT_TAGS and _vanishes(token.text):
-                token.tag = "CD" if any(map(str.isdigit, token.text)) else "NN"
+                token.tag = "CD" if any(map(_is_digit, token.text)) else "NN"
         return tokens
 
     def phonemize_tokens(self, tokens: list[Any]) -> list[Any]:
@@ -111,6 +111,11 @@ class _UnknownWords:
 def _vanishes(text: str) -> bool:
     """Whether hibari would drop part of a token that it takes for punctuation: it keeps parts of plain a to z, as in US$."""
     return any(speakable(part) and not (part.isascii() and part.isalpha()) for part in SUBTOKEN_RE.findall(text))
+
+
+def _is_digit(letter: str) -> bool:
+    """Digits that are no decimal ones, as Ethiopic's, hibari cannot turn into a number."""
+    return unicodedata.normalize("NFKC", letter).isdecimal()
 
 
 def _has_words(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from tests.unit.cli.conftest import WAIT_S, Voicebox
-from tests.unit.client.fake_daemon import BOOT, FakeDaemon, speak, tone
+from tests.unit.client.fake_daemon import BOOT, RATE, FakeDaemon, speak, tone
 from voicebox_cli import reporters, text_source
 from voicebox_cli.main import main
 from voicebox_client import Notice, Result
@@ -121,7 +123,7 @@ def test_failures_end_with_their_codes(daemon: FakeDaemon, there: Path, code: st
 
 
 def test_a_refusal_before_the_request_has_an_object_too(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["say", "hello", "-o", "x.mp3", "--json"]) == 2
+    assert main(["say", "hello", "-o", "x.mp5", "--json"]) == 2
     said = json.loads(capsys.readouterr().out)
     assert list(said) == KEYS
     assert (said["request_id"], said["state"], said["error"]["code"]) == (None, "failed", "BAD_FORMAT")
@@ -308,6 +310,33 @@ def test_a_reader_of_a_list_that_leaves_ends_it_quietly(daemon: FakeDaemon) -> N
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "container"),
+    [
+        (["-o", "x.flac"], "FLAC"),
+        (["-o", "x.mp3"], "MP3"),
+        (["-o", "x.opus"], "OGG"),
+        (["-o", "x.ogg"], "OGG"),
+        (["-o", "x", "--format", "mp3"], "MP3"),
+        (["-o", "x.wav", "--format", "flac"], "FLAC"),
+    ],
+)
+def test_a_file_gets_its_format(there: Path, arguments: list[str], container: str) -> None:
+    assert main(["say", "hello", *arguments]) == 0
+    info = soundfile.info(arguments[1])
+    assert (info.format, info.frames, info.samplerate) == (container, 4800, RATE)
+
+
+@pytest.mark.parametrize("arguments", [["-o", "x.mp5"], ["-o", "x.wav", "--format", "vorbis"]])
+def test_an_unknown_format_is_refused_before_anything_is_asked(
+    runtime_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    arguments[1] = str(tmp_path / arguments[1])
+    assert main(["say", "hello", *arguments]) == 2
+    assert "wav, flac, mp3, opus, pcm" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
 # --- interruption
 
 
@@ -324,6 +353,19 @@ def test_an_interrupt_cancels_and_leaves_no_half_file(daemon: FakeDaemon, there:
     said = json.loads(out)
     assert (said["state"], said["error"]["code"], said["provider"]) == ("cancelled", "CANCELLED", "builtin")
     assert os.listdir(there) == []
+
+
+@pytest.mark.parametrize("kind", ["mp3", "opus"])
+def test_what_an_interrupt_leaves_in_a_pipe_can_be_decoded(daemon: FakeDaemon, there: Path, kind: str) -> None:
+    daemon.script = hang
+    command = [sys.executable, "-c", "from voicebox_cli.main import run; run()", "say", "hi", "-o", "-"]
+    with subprocess.Popen([*command, "--format", kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        daemon.wait_for("Credit")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130
+    sound, rate = soundfile.read(io.BytesIO(out))
+    assert (len(sound) >= 2400, rate) == (True, RATE)
 
 
 def test_an_interrupt_while_standard_input_is_silent(daemon: FakeDaemon, there: Path) -> None:

@@ -24,6 +24,8 @@ HEAVY = {
     "multiprocessing",
     "numpy",
     "platformdirs",
+    "soundfile",
+    "soxr",
     "ssl",
     "subprocess",
     "voicebox_provider",
@@ -40,6 +42,8 @@ def test_importing_the_client_loads_nothing_heavy() -> None:
 def test_the_public_names_are_these() -> None:
     assert voicebox_client.__all__ == [
         "Accepted",
+        "AsyncSpeech",
+        "AsyncVoicebox",
         "Chunk",
         "Daemon",
         "Event",

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.client.fake_daemon import RATE, FakeDaemon, tone
-from voicebox_client import Voicebox, outputs, targets
+from voicebox_client import Voicebox, encoders, formats, outputs, targets
 from voicebox_protocol.errors import BadFormat, OutputFailed
 
 WAIT_S = 20.0
@@ -267,22 +267,29 @@ def test_a_non_blocking_pipe_is_waited_for() -> None:
         ("x", None, "wav"),
         ("x.wav", "pcm", "pcm"),
         ("x.mp3", "wav", "wav"),
+        ("x.flac", None, "flac"),
+        ("x.mp3", None, "mp3"),
+        ("x.opus", None, "opus"),
+        ("x.OGG", None, "opus"),
+        ("x.wav", "opus", "opus"),
+        ("", "flac", "flac"),
+        ("x.mp5", "mp3", "mp3"),
         ("/dev/null", None, "wav"),
     ],
 )
 def test_the_format_is_asked_for_or_the_suffix(path: str, wanted: str | None, chosen: str) -> None:
-    assert outputs.format_for(path, wanted) == chosen
+    assert formats.format_for(path, wanted) == chosen
 
 
-@pytest.mark.parametrize(("path", "wanted", "named"), [("x.mp3", None, ".mp3"), ("x.wav", "ogg", "'ogg'")])
+@pytest.mark.parametrize(("path", "wanted", "named"), [("x.mp5", None, ".mp5"), ("x.wav", "ogg", "'ogg'")])
 def test_an_unknown_format_is_named_with_those_there_are(path: str, wanted: str | None, named: str) -> None:
-    with pytest.raises(BadFormat, match="wav, pcm") as raised:
-        outputs.format_for(path, wanted)
+    with pytest.raises(BadFormat, match="wav, flac, mp3, opus, pcm") as raised:
+        formats.format_for(path, wanted)
     assert named in str(raised.value)
 
 
 def test_sizes_beyond_what_a_header_can_say_stay_unknown() -> None:
-    assert outputs.wav_header(RATE, 2**33) == outputs.wav_header(RATE, None)
+    assert encoders.wav_header(RATE, 2**33) == encoders.wav_header(RATE, None)
 
 
 def test_a_write_error_cancels_the_request(daemon: FakeDaemon) -> None:

@@ -96,8 +96,14 @@ def test_what_a_request_names_stands_before_the_users_defaults() -> None:
     assert chosen(wish=wish, provider="builtin") == ("builtin", "anna")
 
 
-def test_a_default_voice_that_is_gone_does_not_keep_others_from_speaking() -> None:
-    assert chosen(wish=Wish(voice="gone")) == ("builtin", "anna")
+@pytest.mark.parametrize("gone", ["gone", "builtin/gone", "gone/anna"])
+def test_a_default_voice_that_is_gone_does_not_keep_others_from_speaking(gone: str) -> None:
+    assert chosen(wish=Wish(voice=gone)) == ("builtin", "anna")
+
+
+def test_a_default_voice_may_name_its_provider() -> None:
+    provider, voice = chosen(wish=Wish(voice="builtin/bert"))
+    assert (provider, voice) == ("builtin", "bert")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_the_pipe_stays_open_as_lifeline_until_the_process_ends(tmp_path: Path) 
 def test_a_process_that_dies_before_it_reads_is_told_by_its_exit_code(tmp_path: Path) -> None:
     async def scenario() -> None:
         big = START._replace(settings={"padding": "x" * 500_000})
-        process = await spawn(tmp_path, "import os; os.close(0); os._exit(5)", big)
+        process = await spawn(tmp_path, "import os; os._exit(5)", big)
         assert await process.wait() == 5
 
     live(scenario)

@@ -38,7 +38,7 @@ def test_a_few_are_enough_each_once_and_shortened() -> None:
     assert foreign_words(text, ["Latn"]) == ["Да", "Нет", "Ж" * 40, "Один", "Два"]
 
 
-@pytest.mark.parametrize("code", ["Qaaa", "Xxxx", "}", "La}tn", "", "]", "Latn}--[a"])
+@pytest.mark.parametrize("code", ["Qaaa", "Xxxx", "}", "La}tn", "", "]", "Latn}--[a", "INF", "1/0"])
 def test_a_code_that_nobody_knows_forbids_nothing(code: str) -> None:
     assert foreign_words("Привет", [code]) == []
 

@@ -59,8 +59,8 @@ def test_the_stalled_one_is_who_holds_sound_and_gave_no_credit_for_longest() -> 
     for name, at in (("idle", 50.0), ("slow", 10.0), ("dead", 20.0)):
         windows[name].lend("a", 0, [10, 10], RATE, at)
     windows["slow"].credit("a", 0, 0, 60.0)
-    assert longest_idle(windows, 20.0 + PATIENCE) is None
-    assert longest_idle(windows, 20.1 + PATIENCE) == "dead"
+    assert longest_idle(windows, 19.9 + PATIENCE) is None
+    assert longest_idle(windows, 20.0 + PATIENCE) == "dead"
     assert longest_idle({"empty": Window(0.0)}, 1e9) is None
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from voicebox_protocol import wire
 from voicebox_protocol.errors import ProviderFailed
 from voicebox_protocol.schema import Chunk, Message, Resumed, Synthesize
-from voicebox_provider.chunk_writer import MAX_PAYLOAD, ChunkWriter, _batches
+from voicebox_provider.chunk_writer import MAX_MARKS, MAX_PAYLOAD, ChunkWriter, _batches
+from voicebox_provider.engine import Mark
 
 RATE = 1000
 SHORT, LONG = RATE // 10, RATE // 2
@@ -188,3 +189,60 @@ def test_other_floats_are_converted() -> None:
 def test_what_is_no_sound_is_refused(samples: Floats, words: str) -> None:
     with pytest.raises(ProviderFailed, match=words):
         write([samples])
+
+
+def mark(frame: int, number: int = 0) -> Mark:
+    return Mark(frame, number, number + 1)
+
+
+def marked(sizes: list[int], marks: list[Mark], *, rate: int = RATE, from_frame: int | None = None) -> Outbox:
+    """Sound cut into `sizes`; all marks come with the first array."""
+    out = Outbox()
+    writer = ChunkWriter(request(rate, from_frame), out, own_rate=RATE)
+    writer.write(noise(0), marks)
+    for array in cut(noise(sum(sizes)), sizes):
+        writer.write(array)
+    writer.finish()
+    return out
+
+
+def frames_of(out: Outbox, first: int = 0) -> list[tuple[range, list[int]]]:
+    """For each message the frames that it holds, counted in the segment, and those of its marks."""
+    found = []
+    for chunk, payload in out.chunks():
+        held = range(first, first + len(payload) // 4)
+        found.append((held, [each["frame"] for each in chunk.marks or []]))
+        first = held.stop
+    return found
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3 * LONG), min_size=1, max_size=8), places=st.lists(st.integers(0, 5000), max_size=20)
+)
+def test_each_mark_goes_with_the_message_that_holds_its_frame(sizes: list[int], places: list[int]) -> None:
+    marks = [mark(place, number) for number, place in enumerate(sorted(places))]
+    out = marked(sizes, marks)
+    assert all(frame in held for held, frames in frames_of(out) for frame in frames)
+    sent = [each for chunk, _ in out.chunks() for each in chunk.marks or []]
+    assert sent == [each._asdict() for each in marks if each.frame < sum(sizes)]
+
+
+def test_marks_keep_their_moment_at_another_rate() -> None:
+    out = marked([2000], [mark(0), mark(500), mark(1999)], rate=1600)
+    assert [frame for _, frames in frames_of(out) for frame in frames] == [0, 800, 3198]
+
+
+def test_a_replay_leaves_out_the_marks_that_the_client_has() -> None:
+    out = marked([2000], [mark(0), mark(700), mark(701), mark(1500)], from_frame=701)
+    assert [frame for _, frames in frames_of(out, 701) for frame in frames] == [701, 1500]
+    assert all(frame in held for held, frames in frames_of(out, 701) for frame in frames)
+
+
+def test_a_message_holds_no_more_marks_than_it_may() -> None:
+    out = marked([SHORT, LONG], [mark(0)] * (MAX_MARKS + 5))
+    assert [len(frames) for _, frames in frames_of(out)] == [MAX_MARKS, 5]
+
+
+def test_sound_without_marks_says_nothing_of_them() -> None:
+    out, _ = write([noise(2000)])
+    assert all(chunk.marks is None for chunk, _ in out.chunks())

@@ -111,6 +111,31 @@ def test_another_sample_rate_keeps_the_length(short_dir: str) -> None:
             assert len(other.samples()) == pytest.approx(len(own.samples()) * rate / 24000, abs=2)
 
 
+def test_a_stretched_segment_resumes_to_the_sample(short_dir: str) -> None:
+    pytest.importorskip("python_stretch", reason="python-stretch has no wheel for this machine")
+    with provider(short_dir) as peer:
+        able = msgspec.convert(peer.greet().capabilities, Capabilities)
+        assert able.runner == ["speed", "pitch", "volume"]
+        peer.expect(Ready)
+        plain = peer.speak("hello there, you").samples()
+        whole = peer.speak("hello there, you", speed=4.0, pitch=1.5).samples()
+        assert len(whole) == len(plain) // 4
+        rest = peer.speak("hello there, you", speed=4.0, pitch=1.5, attempt=2, from_frame=1001)
+        assert_whole(rest)
+        assert rest.resumed is not None
+        assert rest.resumed.crc32 == crc32(whole[:1001].tobytes())
+        assert np.array_equal(rest.samples(), whole[1001:])
+
+
+def test_an_engine_whose_extra_is_missing_says_how_to_get_it(short_dir: str) -> None:
+    with provider(short_dir, "tests.unit.provider.lacking:LackingEngine", path=[str(Path.cwd())]) as peer:
+        assert peer.greet().capabilities is None
+        fault = peer.expect(Fault)
+        assert fault.permanent
+        assert fault.message == "no_such_module is not installed; `pip install 'voiceboxd[lacking]'` installs it"
+        assert peer.exit_code() == 78
+
+
 def test_volume_scales_the_samples(short_dir: str) -> None:
     with provider(short_dir) as peer:
         peer.load()
@@ -156,8 +181,8 @@ def test_segments_of_an_engine_with_concurrency_share_its_time(short_dir: str) -
         ("hello", {"options": {"temperature": 9.0}}, "BAD_OPTION", "maximum of 2"),
         ("hello", {"voice": "tune"}, "NO_SUCH_VOICE", "tone"),
         ("hello", {"language": "fr"}, "NO_SUCH_LANGUAGE", "en-US"),
-        ("hello", {"speed": 3.0}, "BAD_REQUEST", "speed"),
-        ("hello", {"pitch": 1.5}, "BAD_OPTION", "pitch"),
+        ("hello", {"speed": 9.0}, "BAD_REQUEST", "speed"),
+        ("hello", {"volume": 9.0}, "BAD_REQUEST", "volume"),
         ("hello", {"sample_rate": 1}, "BAD_REQUEST", "sample_rate"),
         ("a" * 401, {}, "BAD_REQUEST", "401"),
         ("[[silent]] Grüße", {}, "UNSPEAKABLE", "Grüße"),

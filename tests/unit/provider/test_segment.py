@@ -10,10 +10,11 @@ import pytest
 
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.errors import Unspeakable
-from voicebox_protocol.schema import Message, SegmentCancelled, SegmentDone, SegmentFailed, Synthesize
+from voicebox_protocol.schema import Chunk, Message, SegmentCancelled, SegmentDone, SegmentFailed, Synthesize
 from voicebox_provider.conversation import Job
-from voicebox_provider.engine import Engine, Extend, Utterance
+from voicebox_provider.engine import Engine, Extend, Mark, Utterance
 from voicebox_provider.segment import Desk, Segment
+from voicebox_provider.style import widened
 
 ARRAY = np.zeros(2400, np.float32)
 
@@ -59,7 +60,7 @@ def run(engine: OneEngine, *, cancel_after: int | None = None, text: str = "secr
         Synthesize(boot="b", epoch=1, req="r", attempt=1, segment=0, seed=5, sample_rate=24000, **wishes),
         text.encode(),
     )
-    segment = Segment(job, Desk("p", engine, engine.capabilities(), scales=False, outlet=outlet))
+    segment = Segment(job, Desk("p", engine, engine.capabilities(), widened(engine.capabilities()), outlet))
     steps = 0
     while True:
         job.cancelled = steps == cancel_after or job.cancelled
@@ -102,6 +103,40 @@ def test_a_segment_cancelled_before_its_turn_never_reaches_the_engine() -> None:
     engine = OneEngine({"arrays": forever})
     assert isinstance(run(engine, cancel_after=0).said[-1], SegmentCancelled)
     assert not hasattr(engine, "heard")
+
+
+def marks_of(outlet: Outlet) -> list[dict[str, Any]]:
+    return [mark for message in outlet.said if isinstance(message, Chunk) for mark in message.marks or []]
+
+
+def test_marks_go_out_with_their_sound() -> None:
+    marks = [Mark(0, 0, 6), Mark(2000, 7, 12)]
+    outlet = run(OneEngine({"arrays": lambda utterance: [(ARRAY, marks), ARRAY]}))
+    assert marks_of(outlet) == [mark._asdict() for mark in marks]
+
+
+@pytest.mark.parametrize("mark", [Mark(0, 0, 13), Mark(0, -1, 2), Mark(0, 3, 3), Mark(-1, 0, 6)])
+def test_a_mark_outside_the_text_is_the_engine_s_fault(mark: Mark) -> None:
+    (failed,) = run(OneEngine({"arrays": lambda utterance: [(ARRAY, [mark])]})).said
+    assert isinstance(failed, SegmentFailed)
+    assert failed.code == "PROVIDER_FAILED"
+
+
+def test_outside_the_engine_s_range_the_runner_stretches() -> None:
+    pytest.importorskip("python_stretch", reason="python-stretch has no wheel for this machine")
+    engine = OneEngine({"arrays": lambda utterance: [(ARRAY, [Mark(1200, 0, 6)])] * 10})
+    outlet = run(engine, speed=2.0, volume=0.5)
+    assert (engine.heard.speed, engine.heard.volume) == (1.0, 0.5)
+    done = outlet.said[-1]
+    assert isinstance(done, SegmentDone)
+    assert done.frames == len(ARRAY) * 10 // 2
+    assert {mark["frame"] for mark in marks_of(outlet)} == {600}
+
+
+def test_a_volume_beyond_the_engine_s_is_the_runner_s_alone() -> None:
+    engine = OneEngine({"arrays": lambda utterance: [ARRAY]})
+    run(engine, volume=1.5)
+    assert engine.heard.volume == 1.0
 
 
 def test_none_is_no_sound() -> None:

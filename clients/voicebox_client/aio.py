@@ -1,0 +1,180 @@
+"""`AsyncVoicebox`: the voice service in an event loop, under asyncio or trio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from voicebox_client import request
+from voicebox_client.async_feeder import AsyncFeeder
+from voicebox_client.async_speech import AsyncSpeech
+from voicebox_client.client import Stopped, connect
+from voicebox_client.connection import Daemon
+from voicebox_client.feeder import Feeder
+from voicebox_client.guard import Guard
+from voicebox_client.loop_connection import LoopConnection
+from voicebox_client.speech import Speech
+from voicebox_protocol.errors import CancelledByRequest, DaemonLost
+
+__all__ = ["AsyncSpeech", "AsyncVoicebox"]
+
+
+class AsyncVoicebox:
+    """The voice service of this machine, for one event loop: `async with AsyncVoicebox() as box`.
+
+    Takes what `Voicebox` takes and raises what it raises. Any number of tasks may use it, and read their speeches, at
+    the same time. Connecting, and starting a daemon, go on in a worker thread.
+    """
+
+    def __init__(self, *, autostart: bool = True, timeout: float = 10.0) -> None:
+        self._autostart = autostart
+        self._timeout = timeout
+        self._guard = Guard()
+        self._tasks: TaskGroup | None = None
+        self._link: LoopConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        self._connecting = anyio.Lock()
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave. What is still being spoken is cancelled."""
+        tasks, self._tasks = self._tasks, None
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(CancelledByRequest("the AsyncVoicebox was closed"))
+        if tasks is not None:
+            tasks.cancel_scope.cancel()
+            # Told of an error, a task group would wrap it; none of ours has to do with it.
+            await tasks.__aexit__(None, None, None)
+
+    async def say(
+        self,
+        text: str | Iterable[str] | AsyncIterable[str],
+        *,
+        voice: str | None = None,
+        language: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
+        instruct: str | None = None,
+        seed: int | None = None,
+        speed: float | None = None,
+        pitch: float | None = None,
+        volume: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        sample_rate: int | None = None,
+        priority: str | None = None,
+        deadline: float | None = None,
+        on_failure: str | None = None,
+        any_voice: bool | None = None,
+        sink: str | None = None,
+    ) -> AsyncSpeech:
+        """Ask for speech; returns once the request is under way. Everything is as in `Voicebox.say`.
+
+        `text` may be an async iterable of strings as well, such as what a language model writes: it is pulled by a task
+        of its own and spoken while it is still being written. An async generator is closed when it is no longer wanted.
+        """
+        asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline")}
+        fields = request.fields(deadline, asked)
+        payload = request.whole(text) if isinstance(text, str) else b""
+        link, tasks = await self._connected()
+        speech = Speech(link, request.new_id())
+        if isinstance(text, AsyncIterable):
+            feeder = AsyncFeeder(text, link)
+            speech.begin(fields, payload, feeder)
+            tasks.start_soon(feeder.pull)
+        else:
+            speech.begin(fields, payload, None if isinstance(text, str) else Feeder(text, link.waker()))
+        link.turn()
+        return AsyncSpeech(speech, link)
+
+    async def status(self) -> dict[str, Any]:
+        """How daemon, providers and requests are; the shape stands in docs/protocol.md, "Status"."""
+        return dict((await self._ask("Status"))["status"])
+
+    async def voices(self, provider: str | None = None, language: str | None = None) -> list[dict[str, Any]]:
+        """The voices there are: {id, provider, name, languages, scripts, gender, kind, default} each."""
+        return list((await self._ask("Voices", provider=provider, language=language))["voices"])
+
+    async def providers(self) -> list[dict[str, Any]]:
+        """The providers there are: {id, engine, source, state, reason, capabilities} each."""
+        return list((await self._ask("Providers"))["providers"])
+
+    async def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
+        """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
+        answer = await self._ask("Stop", req=req, all=all or None)
+        return Stopped(answer["reqs"], answer["count"])
+
+    async def shutdown(self, *, if_idle: bool = False) -> None:
+        """Have the daemon end; with `if_idle`, only if no request is active or queued (raises what it answers)."""
+        try:
+            await self._ask("Shutdown", if_idle=if_idle or None)
+        except DaemonLost:
+            return  # its end was noticed before its answer
+
+    async def connect(self) -> Daemon:
+        """Connect now rather than at the first call, and say to whom."""
+        return (await self._connected())[0].daemon
+
+    async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        link, _ = await self._connected()
+        return await link.inquire(kind, **fields)
+
+    async def _connected(self) -> tuple[LoopConnection, TaskGroup]:
+        with self._guard:
+            tasks = self._tasks
+        if tasks is None:
+            raise RuntimeError("an AsyncVoicebox is used inside `async with AsyncVoicebox() as box`")
+        async with self._connecting:
+            if self._link is not None:
+                self._link.turn()
+            if self._link is None or self._link.lost is not None:
+                self._link = await self._connect()
+                tasks.start_soon(self._link.watch)
+            return self._link, tasks
+
+    async def _connect(self) -> LoopConnection:
+        attempt = _Attempt(
+            partial(connect, LoopConnection, self._guard, autostart=self._autostart, timeout=self._timeout)
+        )
+        try:
+            return await anyio.to_thread.run_sync(attempt.run, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            attempt.abandon()
+            raise
+
+
+class _Attempt:
+    """Owns a connection on its way from the thread that makes it to a task that may have stopped waiting for it."""
+
+    def __init__(self, connect: Callable[[], LoopConnection]) -> None:
+        self._connect = connect
+        self._changing = threading.Lock()
+        self._made: LoopConnection | None = None
+        self._abandoned = False
+
+    def run(self) -> LoopConnection:
+        """Connect, in a thread."""
+        link = self._connect()
+        with self._changing:
+            self._made = link
+            if self._abandoned:
+                link.close()
+        return link
+
+    def abandon(self) -> None:
+        """Nobody waits any more: what was made is closed, here or as soon as it is."""
+        with self._changing:
+            self._abandoned = True
+            if self._made is not None:
+                self._made.close()
