@@ -6,11 +6,26 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterable
+from typing import Protocol
 
 from voicebox_client import request
 
 PIECE = 16 * 1024
 AHEAD = 4 * PIECE
+
+
+class TextSource(Protocol):
+    """Text that is still being written. `error` is what its source raised."""
+
+    error: BaseException | None
+
+    def take(self, room: int) -> tuple[bytes, bool]:
+        """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
+        ...
+
+    def stop(self) -> None:
+        """Take no more from the source."""
+        ...
 
 
 class Feeder:
@@ -31,14 +46,13 @@ class Feeder:
         threading.Thread(target=self._pull, args=(text,), name="voicebox-text", daemon=True).start()
 
     def take(self, room: int) -> tuple[bytes, bool]:
-        """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
         with self._changed:
             piece = cut(self._waiting, room)
             self._changed.notify()
             return piece, self._finished and not self._waiting
 
     def stop(self) -> None:
-        """Take no more; the thread leaves as soon as the iterable lets it."""
+        """The thread leaves as soon as the iterable lets it."""
         with self._changed:
             self._stopped = True
             self._changed.notify()

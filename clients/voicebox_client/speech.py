@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from voicebox_client.connection import Connection
 from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result, accepted_from, result_from
@@ -16,24 +16,11 @@ from voicebox_protocol.errors import BadMessage, CancelledByRequest, VoiceboxErr
 
 if TYPE_CHECKING:
     from voicebox_client.audio import Audio
+    from voicebox_client.feeder import TextSource
 
 # Pieces that may be read before the daemon hears of it, so that whoever plays a long message in real time still
 # gives credit every few seconds.
 _CREDIT_EVERY = 16
-
-
-class Feeder(Protocol):
-    """Text that is still being written. `error` is what its source raised."""
-
-    error: BaseException | None
-
-    def take(self, room: int) -> tuple[bytes, bool]:
-        """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
-        ...
-
-    def stop(self) -> None:
-        """Take no more from the source."""
-        ...
 
 
 class Speech:
@@ -50,7 +37,7 @@ class Speech:
         self.result: Result | None = None
         self.on_failure: str | None = None
         self._link = link
-        self._feeder: Feeder | None = None
+        self._feeder: TextSource | None = None
         self._text_window = link.text_window
         self._text_sent = 0
         self._accepted: Accepted | None = None
@@ -62,7 +49,7 @@ class Speech:
         self._error: BaseException | None = None
         link.speeches[request_id] = self
 
-    def begin(self, fields: dict[str, Any], payload: bytes, feeder: Feeder | None) -> None:
+    def begin(self, fields: dict[str, Any], payload: bytes, feeder: TextSource | None) -> None:
         """Send the `Say`; with a feeder, the text goes on in `Text` messages."""
         self.on_failure = fields.get("on_failure")
         self._feeder = feeder

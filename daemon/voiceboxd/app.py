@@ -75,7 +75,9 @@ class App:
         self._tally = Tally()
         self._timers = Timers()
         self._sessions = Sessions()
-        self._children = Children(setting.runtime_dir / "children.json")
+        self._children = Children(
+            setting.runtime_dir / "children.json", lambda: self.shut_down("its runtime directory is gone")
+        )
         self._control = Link(doors.control)
         self._provider_link = Link(doors.providers)
         self._providers = ProviderGateway(self._provider_link, setting.boot, self._tally)

@@ -23,7 +23,8 @@ from voiceboxd.tally import Tally
 
 log = structlog.get_logger()
 
-_DESCRIBE_WAIT = 15.0
+# Less than clients wait for an answer.
+_DESCRIBE_WAIT = 8.0
 _STOPPED_TOLD = 64
 
 _LAST_WORDS = schema.Bye | schema.EndAck | schema.Credit | schema.Cancel

@@ -183,9 +183,12 @@ class Dispatcher:
     def provider_described(self, provider: str) -> None:
         """It is known what a provider can do: requests may wait for that."""
         log.debug("described", provider=provider)
+        self._tell_described()
+        self._assign_waiting()
+
+    def _tell_described(self) -> None:
         self._described.set()
         self._described = anyio.Event()
-        self._assign_waiting()
 
     def provider_up(self, provider: str) -> None:
         """A provider takes work."""
@@ -198,6 +201,7 @@ class Dispatcher:
         if gone:
             for request in [r for r in self.ledger.requests.values() if _assigned(r) == provider]:
                 self._do(self.ledger.fail(request, errors.ProviderFailed(f"{provider}: {reason}"), now))
+            self._tell_described()
             self._assign_waiting()
         self._pump_provider(provider)
 
@@ -289,7 +293,7 @@ class Dispatcher:
 
     @property
     def described(self) -> anyio.Event:
-        """Set when a provider next says what it can do."""
+        """Set when a provider next says what it can do, or is given up."""
         return self._described
 
     def _pump(self, request: Request) -> None:

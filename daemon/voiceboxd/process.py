@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,9 @@ def _rotate(log: Path) -> None:
 class Children:
     """Owns `children.json` in the runtime directory: which processes are ours, so that a successor can end survivors."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lost: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._lost = lost
         self._known: dict[int, float] = {}
 
     def add(self, pid: int) -> None:
@@ -163,6 +165,9 @@ class Children:
         try:
             half.write_text(json.dumps(self._known), encoding="utf-8")
             half.replace(self._path)
+        except FileNotFoundError:
+            # Logging out removes the directory under a daemon that goes on: nobody can reach it any more.
+            self._lost()
         except OSError as error:
             # Only a successor of a killed daemon would miss it, and providers watch their lifeline besides.
             log.warning("cannot note the children", error=str(error))

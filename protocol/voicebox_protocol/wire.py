@@ -269,8 +269,13 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "Notice",
         _D2C,
-        "Something worth telling on the way: STARTING, RESUMED, SKIPPED, WAITING.",
-        (_BOOT, _REQ, *_ERROR_FIELDS),
+        "Something worth telling on the way.",
+        (
+            _BOOT,
+            _REQ,
+            Field("code", "id", "STARTING (a provider), RESUMED (exactly), SKIPPED (the rest of a segment)", True),
+            Field("message", "note", "what happened, in words", True),
+        ),
     ),
     Kind("Done", _D2C, "The request was spoken to its end.", _TERMINAL_FIELDS),
     Kind("Failed", _D2C, "The request could not be spoken to its end.", (*_TERMINAL_FIELDS, *_ERROR_FIELDS)),

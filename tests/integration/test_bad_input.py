@@ -101,7 +101,15 @@ def test_an_unknown_option_names_the_nearest(shared: Daemon) -> None:
 
 def test_standard_input_that_is_no_utf8(shared: Daemon, output: Path) -> None:
     process = shared.place.popen(
-        sys.executable, "-m", "voicebox_cli", "say", "-", "-o", str(output), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        sys.executable,
+        "-m",
+        "voicebox_cli",
+        "say",
+        "-",
+        "-o",
+        str(output),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdin is not None
     process.stdin.buffer.write(b"Good text. Then \xff\xfe.")
@@ -117,7 +125,17 @@ def test_two_megabytes_in_one_request_are_too_long_and_fine_as_a_stream(daemon: 
     book = tmp_path / "book.txt"
     book.write_text("Hello there. " * 160_000)
     process = daemon.place.popen(
-        sys.executable, "-m", "voicebox_cli", "say", "-f", str(book), "-o", "-", "--format", "pcm", stdout=subprocess.PIPE
+        sys.executable,
+        "-m",
+        "voicebox_cli",
+        "say",
+        "-f",
+        str(book),
+        "-o",
+        "-",
+        "--format",
+        "pcm",
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert len(process.stdout.buffer.read(2_000_000)) == 2_000_000

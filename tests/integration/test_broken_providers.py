@@ -135,6 +135,20 @@ def test_a_stopped_provider_is_found_out_by_its_silence() -> None:
         assert "sign of life" in ending.end["attempts"][0]["reason"]
 
 
+def test_an_engine_that_never_finds_its_end_is_found_out() -> None:
+    with running(fake("ms_per_char = 20000")) as daemon:
+        end = speak(daemon, "Hello there.").end
+        assert end["code"] == "PROVIDER_FAILED"
+        assert "characters" in end["message"]
+
+
+def test_an_engine_that_hangs_while_loading_is_quarantined_and_the_request_ends() -> None:
+    with running(fake("load_ms = 60000", "load_s = 0.2")) as daemon:
+        end = speak(daemon, "Hello.").end
+        assert end["code"] == "PROVIDER_FAILED"
+        assert daemon.status()["providers"][0]["state"] == "quarantined"
+
+
 def test_a_request_that_is_cancelled_in_mid_sentence_frees_the_provider() -> None:
     with running(fake()) as daemon, WireClient(daemon.place) as client:
         req = client.say("[[slow:50]]" + "A very long sentence " * 15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.daemon import Place, eventually, running
+from tests.integration.daemon import Daemon, Place, eventually, running
 from tests.integration.wire_client import WireClient
 
 FAKE = '[provider.builtin]\nenabled = false\n[provider.fake]\nengine = "voicebox_provider.testing:FakeEngine"\n'
@@ -191,6 +192,50 @@ def test_an_autostarted_daemon_ends_when_idle(place: Place) -> None:
     (place.root / "config.toml").write_text(FAKE + "[daemon]\nidle_minutes = 0.01\n")
     assert place.voicebox("say", "Hello.", "-o", str(place.root / "x.wav")).returncode == 0
     eventually(lambda: not place.processes(), "daemon and provider have ended")
+
+
+def test_an_autostarted_daemon_does_not_end_while_it_speaks(place: Place) -> None:
+    (place.root / "config.toml").write_text(FAKE + "[daemon]\nidle_minutes = 0.01\n")
+    assert place.voicebox("say", "Hello.", "-o", str(place.root / "x.wav")).returncode == 0
+    done = place.voicebox("say", "[[slow:200]]" + "A long sentence " * 5, "-o", str(place.root / "x.wav"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_its_runtime_directory_it_ends_because_nobody_can_reach_it() -> None:
+    """Logging out removes the directory under a daemon that goes on."""
+    with running(FAKE) as daemon, WireClient(daemon.place) as client:
+        shutil.rmtree(daemon.place.runtime)
+        assert client.speak("Hello.").end["code"] == "SHUTTING_DOWN"
+        assert daemon.process.wait(15) == 0
+        again = daemon.place.voicebox("say", "Hello.", "-o", str(daemon.place.root / "x.wav"))
+        assert again.returncode == 0, again.stderr
+
+
+def test_somebody_elses_program_ends_with_the_daemon_too() -> None:
+    config = '[provider.builtin]\nenabled = false\n[provider.alien]\ncommand = ["sleep", "1001"]\n'
+    with running(config) as daemon, WireClient(daemon.place) as client:
+        client.say("Hello.")
+        (alien,) = eventually(lambda: _aliens(daemon), "it runs")
+        daemon.process.send_signal(signal.SIGKILL)
+        daemon.process.wait()
+        assert psutil.wait_procs([alien], timeout=2)[0]
+
+
+def _aliens(daemon: Daemon) -> list[psutil.Process]:
+    return [child for child in psutil.Process(daemon.pid).children() if child.cmdline()[:1] == ["sleep"]]
+
+
+def test_stop_without_argument_stops_what_is_being_played(place: Place) -> None:
+    place.environment["VOICEBOX_AUDIO_BACKEND"] = "null"
+    playing = place.popen(
+        sys.executable, "-m", "voicebox_cli", "say", "A very long sentence " * 15, stderr=subprocess.PIPE
+    )
+    eventually(lambda: '"active": 1' in _status(place) or '"done": 1' in _status(place), "it speaks")
+    stopped = place.voicebox("stop")
+    assert stopped.returncode == 0
+    _, errors = playing.communicate(timeout=30)
+    if "nothing" not in stopped.stdout:
+        assert playing.returncode == 130, errors
 
 
 def test_a_stale_socket_is_no_daemon(place: Place) -> None:

@@ -196,6 +196,23 @@ def test_what_was_not_added_is_not_removed_and_the_error_says_where_it_is_from()
             assert ask(daemon, "AddProvider", provider=taken, engine=FAKE)["code"] == "REFUSED"
 
 
+def test_a_package_that_came_while_the_daemon_ran_is_taken_up_and_needs_no_bundle(tmp_path: Path) -> None:
+    with running(PYTHONPATH=str(tmp_path)) as daemon:
+        assert [entry["id"] for entry in daemon.status()["providers"]] == ["builtin"]
+        shutil.copy(PROVIDERS / "broken.py", tmp_path / "late_package.py")
+        metadata = tmp_path / "late_package-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: late-package\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text("[voicebox.engines]\nlate = late_package:Sound\n")
+        done = daemon.place.voicebox("provider", "add", "late-package")
+        assert done.stdout == "added late; voices: one, two\n", done.stderr
+        assert bundles(daemon.place) == []
+        with WireClient(daemon.place) as client:
+            assert client.speak("Hello.", provider="late").end["kind"] == "Done"
+        removed = ask(daemon, "RemoveProvider", provider="late")
+        assert (removed["code"], "late-package 1.0" in removed["message"]) == ("REFUSED", True)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -214,6 +231,16 @@ def test_what_was_not_added_is_not_removed_and_the_error_says_where_it_is_from()
 def test_what_cannot_be_installed_is_a_bad_request(shared: Daemon, fields: dict[str, Any]) -> None:
     assert ask(shared, "AddProvider", **fields)["code"] == "BAD_REQUEST"
     assert bundles(shared.place) == []
+
+
+def test_one_that_cannot_be_asked_holds_nobody_up() -> None:
+    """The list once waited for an engine that could not be imported, for longer than its client did."""
+    with running('[provider.lost]\nengine = "no_such_module:Engine"\n') as daemon:
+        with WireClient(daemon.place, attach=False) as client:
+            client.send("Providers", query=1)
+            providers = {entry["id"]: entry for entry in client.receive(7.0)[0]["providers"]}
+        assert "no_such_module" in providers["lost"]["reason"]
+        assert providers["builtin"]["capabilities"]["engine"] == "hibari"
 
 
 def test_logs_of_one_that_never_ran(place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from voicebox_provider.conformance.verdicts import Verdict
 LIMIT_S = 170.0
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 def main(arguments: list[str]) -> int:
@@ -89,5 +92,17 @@ def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
+def run() -> int:
+    """The program: `main`, ended quietly by Ctrl-C and when nobody reads what it prints."""
+    try:
+        return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Let the interpreter's last flush of standard output find somebody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

@@ -8,6 +8,7 @@ has none. Here such words are cut by a space, and what still found no sound is n
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ _WORD_BYTES = 140
 _PIECE_WEIGHT = 300
 _PIECE_BYTES = 600
 _HEAVY = 3
-"""A digit, capital or sign is read as a word or a name of several phonemes, where other letters have one or two."""
+_HEAVY_CATEGORIES = ("Lu", "N", "P", "S")
+"""A capital, digit or sign is read as a word or a name of several phonemes, where other letters have one or two."""
 
 _RUN = re.compile(r"\S+|\s+")
 _SENTENCE_END = re.compile(r"(?:[!?。！？…]|(?<=\w{5})\.)[\"'”’»)]*\s+")
@@ -118,13 +120,20 @@ def _fitting(text: str, first: int, end: int) -> int:
         last = first + 1
         while not _is_long(text[first : last + 1], _WORD_WEIGHT, _WORD_BYTES):
             last += 1
-        signs = [index for index in range(first + 1, last) if not text[index - 1].isalnum()]
+        signs = [index for index in range(first + 1, last) if _is(text[index - 1], "P", "S")]
         last = signs[-1] if signs else last
+        while last > first + 1 and _is(text[last], "M"):
+            last -= 1  # a vowel or tone sign stays with its letter
     return last
 
 
 def _is_long(text: str, weight: int, size: int) -> bool:
     if len(text) * _HEAVY <= weight and len(text) * 4 <= size:
         return False
-    heavy = sum(not (letter.isspace() or (letter.isalpha() and not letter.isupper())) for letter in text)
+    heavy = sum(_is(letter, *_HEAVY_CATEGORIES) for letter in text)
     return len(text) + heavy * (_HEAVY - 1) > weight or len(text.encode()) > size
+
+
+def _is(letter: str, *categories: str) -> bool:
+    """Whether Unicode puts the letter in one of these categories."""
+    return unicodedata.category(letter).startswith(categories)

@@ -307,6 +307,49 @@ async def test_a_speech_that_nobody_reads_does_not_hold_up_another(daemon: FakeD
         assert (await first.collect()).frames == 20
 
 
+async def test_a_message_whose_edge_a_send_consumed_is_found(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The DEALER's descriptor tells of a message once; a send in between takes that, and no reader would ever wake."""
+    daemon.script = only_accept
+    done: list[str] = []
+    async with AsyncVoicebox() as box:
+        speech = await box.say("hello")
+        await anext(speech)
+        link = speech._link
+        real = link._turn
+
+        def turn(seconds: float) -> bool:
+            news = real(seconds)
+            if news and not done:
+                done.append("a chunk comes, and something is sent before anybody looks")
+                to, req = senders[0], speech.request_id
+                daemon.do(lambda: daemon.chunk(to, req, 1, tone(20)))
+                time.sleep(0.2)
+                link.tell("Credit", "nobody", first=0, last=0)
+            return news
+
+        senders: list[bytes] = []
+        script = daemon.script
+
+        def noting(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
+            senders.append(to)
+            script(daemon, to, message, text)
+
+        daemon.script = noting
+        async with anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                with anyio.fail_after(5.0):
+                    assert (await anext(speech)).frames == 20
+
+            tasks.start_soon(read)
+            await anyio.sleep(0.05)
+            monkeypatch.setattr(link, "_turn", turn)
+            await box.status()
+    assert done
+
+
 async def test_the_loop_goes_on_while_speech_is_awaited(daemon: FakeDaemon) -> None:
     daemon.script = only_accept
     ticks = 0

@@ -53,6 +53,16 @@ def test_the_right_hello_is_welcomed() -> None:
     assert (peer, msgspec.msgpack.decode(header)["kind"]) == (b"peer", "Welcome")
 
 
+def test_one_that_cannot_say_what_it_can_do_is_welcomed_and_heard_out() -> None:
+    """Counted as started, one that nobody waits for would be asked to leave before its Fault told why."""
+    door = Door()
+    door.hello(capabilities=None)
+    assert door.events == []
+    assert len(door.sent) == 1
+    door.take(wire.MAGIC, schema.encode(schema.Fault(epoch=3, code="INVALID_CONFIG", message="why", permanent=True)))
+    assert door.events[-1] == fsm.Faulted("why", permanent=True)
+
+
 @pytest.mark.parametrize("token", [None, "", "wrong", "é", "秘密"])
 def test_another_token_gets_nothing(token: str | None) -> None:
     """A comparison in constant time that takes ASCII only must not end the daemon."""

@@ -65,7 +65,7 @@ def test_what_the_engine_has_is_passed_on() -> None:
         ({"text": "a" * 21}, BadRequest, "21 characters"),
         ({"options": {"temprature": 1}}, BadOption, "temperature"),
         ({"options": {"temperature": "hot"}}, BadOption, "number"),
-        ({"options": {"temperature": float("nan")}}, BadOption, "JSON"),
+        ({"options": {"temperature": float("nan")}}, BadOption, "NaN"),
         ({"options": {"temperature": True}}, BadOption, "number"),
         ({"options": {"steps": 1.5}}, BadOption, "integer"),
         ({"options": {"mood": "sad"}}, BadOption, "calm"),
