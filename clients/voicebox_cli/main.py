@@ -17,11 +17,14 @@ from voicebox_protocol.errors import VoiceboxError
 
 # Where each command lives: loading one must not load the others.
 _COMMANDS = {
+    "completion": "voicebox_cli.completion",
+    "config": "voicebox_cli.config",
     "daemon": "voicebox_cli.daemon",
     "provider": "voicebox_cli.provider",
     "say": "voicebox_cli.say",
     "status": "voicebox_cli.status",
     "stop": "voicebox_cli.stop",
+    "use": "voicebox_cli.use",
     "voices": "voicebox_cli.voices",
 }
 

@@ -19,8 +19,8 @@ import structlog
 import zmq
 
 from voicebox_protocol import __version__
+from voicebox_protocol.configuration import Config
 from voiceboxd.client_gateway import ClientGateway
-from voiceboxd.config import Config
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.installer import Installer
 from voiceboxd.ledger import Ledger

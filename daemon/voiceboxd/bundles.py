@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from voicebox_protocol import configuration
+from voicebox_protocol.configuration import ProviderConfig
 from voicebox_protocol.errors import BadPlace, BadRequest, InvalidConfig
-from voiceboxd import config
-from voiceboxd.config import ProviderConfig
 
 FILE = "provider.toml"
 
@@ -21,7 +21,7 @@ _ENGINE_FILE = re.compile(r"([^/\\:\0]{1,120}\.py)(:\w+)?")
 
 def read(bundle: Path) -> ProviderConfig:
     """What a bundle says. An engine in a file of its own is named by its full path. Raises `InvalidConfig`."""
-    found = config.load_provider(bundle / FILE)
+    found = configuration.load_provider(bundle / FILE)
     if found.engine and _ENGINE_FILE.fullmatch(found.engine):
         return msgspec.structs.replace(found, engine=str(bundle / found.engine))
     return found
@@ -71,7 +71,7 @@ def found(directory: Path) -> dict[str, ProviderConfig | InvalidConfig]:
     bundles: dict[str, ProviderConfig | InvalidConfig] = {}
     for file in sorted(directory.glob(f"*/{FILE}")):
         name = file.parent.name
-        if config.is_id(name):
+        if configuration.is_id(name):
             try:
                 bundles[name] = read(file.parent)
             except InvalidConfig as error:

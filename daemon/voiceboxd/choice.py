@@ -8,7 +8,12 @@ from typing import NamedTuple
 from voicebox_protocol import errors, fit, schema, wire
 from voicebox_protocol.capabilities import Capabilities, Voice, speaks
 from voicebox_protocol.fit import nearest
+from voiceboxd import offers
 from voiceboxd.request import Assignment
+
+# Which of ours speaks first where several can; others follow by name.
+_RANKS = {"builtin": 0, "kokoro": 1, "espeak": 2}
+_NAMED = 20
 
 
 class Candidate(NamedTuple):
@@ -88,9 +93,9 @@ def _default(wish: Wish, candidates: Sequence[Candidate]) -> tuple[Candidate, Vo
 
 
 def _in_order(installed: Sequence[Candidate], wish: Wish) -> list[Candidate]:
-    """Those that may be chosen by themselves: the user's first, then builtin, then by name; never one that costs money."""
+    """Those that may be chosen by themselves: the user's first, then ours, then by name; never one that costs money."""
     free = [c for c in installed if c.capabilities is None or not c.capabilities.metered]
-    return sorted(free, key=lambda c: (c.id != wish.provider, c.id != "builtin", c.id))
+    return sorted(free, key=lambda c: (c.id != wish.provider, _RANKS.get(c.id, len(_RANKS)), c.id))
 
 
 def _search(
@@ -145,7 +150,9 @@ def _none_found(
         asked = [own for own in voices if voice is None or own.id.lower() == voice.lower()]
         spoken = sorted({tag for own in asked for tag in own.languages})
         whose = f"the voice {voice!r} does not speak" if voice else "no installed voice speaks"
-        return errors.NoSuchLanguage(f"{whose} {language!r}; there is {', '.join(spoken) or 'none'}")
+        there = ", ".join(spoken[:_NAMED]) + (" and more" if len(spoken) > _NAMED else "")
+        more = "" if voice else offers.hint(language, [candidate.id for candidate in candidates])
+        return errors.NoSuchLanguage(f"{whose} {language!r}; there is {there or 'none'}{more}")
     return errors.ProviderFailed("no provider with a voice is installed")
 
 

@@ -15,10 +15,10 @@ import structlog
 
 from voicebox_protocol import errors, schema
 from voicebox_protocol.capabilities import Capabilities, speaks
+from voicebox_protocol.configuration import Config
 from voiceboxd import provider_state as fsm
 from voiceboxd import scheduler
 from voiceboxd.choice import Undecided, Wish, choose
-from voiceboxd.config import Config
 from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
 from voiceboxd.ledger import Ledger
 from voiceboxd.provider_gateway import ProviderGateway

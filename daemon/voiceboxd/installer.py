@@ -7,12 +7,11 @@ from pathlib import Path
 
 import structlog
 
-from voicebox_protocol import errors, schema
+from voicebox_protocol import configuration, errors, schema
+from voicebox_protocol.configuration import Config, ProviderConfig
 from voicebox_protocol.fit import nearest
 from voiceboxd import bundles, registry
-from voiceboxd import config as configuration
 from voiceboxd import provider_state as fsm
-from voiceboxd.config import Config, ProviderConfig
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway

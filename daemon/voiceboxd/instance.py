@@ -7,13 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from voicebox_protocol.errors import VoiceboxError
 
-
-class AlreadyRunning(VoiceboxError):
+class AlreadyRunning(Exception):
     """Another daemon holds the lock. The message names its process id."""
-
-    code = "ALREADY_RUNNING"
 
     def __init__(self, pid: str) -> None:
         super().__init__(f"a daemon is already running here (pid {pid}); stop it with: voicebox daemon stop")

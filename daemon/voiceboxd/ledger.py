@@ -24,6 +24,7 @@ REMEMBERED = 4096
 LONGEST_SEGMENT = 12_000
 LONGEST_DEADLINE_MS = 10**12
 _LONGEST_PIECE = 0.5
+_MARK_LIMIT = 2**53
 # More sound than this for one segment is babble: a voice that never finds its end.
 _MOST_SECONDS = 60.0
 _SECONDS_PER_CHARACTER = 1.0
@@ -469,17 +470,25 @@ def _marks(marks: list[dict[str, Any]] | None, work: Work) -> list[dict[str, Any
         return None
     if len(marks) > _MOST_MARKS:
         raise Violation(f"{len(marks)} marks in one message")
+    return [
+        {
+            "frame": work.start + _count(mark, "frame"),
+            "char_start": work.segment.start + _count(mark, "char_start"),
+            "char_end": work.segment.start + _count(mark, "char_end"),
+        }
+        for mark in marks
+    ]
+
+
+def _count(mark: dict[str, Any], name: str) -> int:
+    """A number of a mark. Added to where the segment begins, it must still fit the wire."""
     try:
-        return [
-            {
-                "frame": work.start + int(mark["frame"]),
-                "char_start": work.segment.start + int(mark["char_start"]),
-                "char_end": work.segment.start + int(mark["char_end"]),
-            }
-            for mark in marks
-        ]
+        number = int(mark[name])
     except (LookupError, TypeError, ValueError, OverflowError):
         raise Violation("a mark without frame, char_start or char_end") from None
+    if not 0 <= number < _MARK_LIMIT:
+        raise Violation(f"a mark whose {name} is {number}")
+    return number
 
 
 def _checked(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> list[int]:

@@ -18,7 +18,7 @@ from voiceboxd import limits
 from voiceboxd.instance import AlreadyRunning, InstanceLock
 
 if TYPE_CHECKING:
-    from voiceboxd.config import Config
+    from voicebox_protocol.configuration import Config
 
 _PEER_QUEUE = 20_000
 
@@ -110,9 +110,9 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
 
 
 def _configuration() -> Config:
-    from voiceboxd import config
+    from voicebox_protocol import configuration
 
-    return config.load(places.config_file())
+    return configuration.load(places.config_file())
 
 
 def _router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:

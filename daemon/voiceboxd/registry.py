@@ -9,9 +9,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from voicebox_protocol.configuration import Config, ProviderConfig
 from voicebox_protocol.errors import InvalidConfig
 from voiceboxd import bundles
-from voiceboxd.config import Config, ProviderConfig
 
 log = structlog.get_logger()
 

@@ -5,7 +5,8 @@ near: what cannot be honoured is refused with the nearest name, never dropped.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+import functools
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from voicebox_protocol.capabilities import Capabilities
@@ -23,6 +24,7 @@ _NAMED = 20
 # What is asked for must fit a header again on its way to the provider.
 _MOST_OPTIONS = 32_000
 _LONGEST_WHY = 500
+_LONGEST_SEARCH_S = 0.1
 
 
 def check(wish: Say | Synthesize, who: str, able: Capabilities) -> None:
@@ -66,23 +68,50 @@ def check_options(options: dict[str, Any], who: str, schema: dict[str, Any]) -> 
     for name in options:
         if name not in known:
             raise BadOption(f"{who} has no option {name!r}{nearest(name, known)}")
-    if len(repr(options)) > _MOST_OPTIONS:
-        raise BadOption(f"{who}: options of more than {_MOST_OPTIONS} characters")
     if not is_plain(options):
         # Comparisons would let NaN pass any minimum and maximum.
         raise BadOption(f"{who}: options hold NaN, infinity, bytes, or are nested too deep")
+    if len(repr(options)) > _MOST_OPTIONS:
+        raise BadOption(f"{who}: options of more than {_MOST_OPTIONS} characters")
+    if _is_boundless(schema):
+        raise BadOption(f"{who} describes its options wrongly: $ref, $dynamicRef and patternProperties are not taken")
     import jsonschema
     import referencing
 
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
         # A registry of its own: a schema that comes from a provider must not make anybody fetch anything.
-        jsonschema.Draft202012Validator(schema, registry=referencing.Registry()).validate(options)
+        _validator()(schema, registry=referencing.Registry()).validate(options)
     except jsonschema.ValidationError as error:
         where = ".".join(str(part) for part in error.absolute_path) or "options"
         raise BadOption(f"{who}: {where}: {error.message}") from None
     except Exception as error:  # somebody else's schema may be wrong in ways that jsonschema does not foresee
         raise BadOption(f"{who} describes its options wrongly: {str(error)[:_LONGEST_WHY]}") from None
+
+
+def _is_boundless(schema: Any) -> bool:
+    """Whether a schema holds what may take for ever: references can double at each step, and so can expressions."""
+    if isinstance(schema, dict):
+        return (
+            isinstance(schema.get("$ref"), str)
+            or isinstance(schema.get("$dynamicRef"), str)
+            or isinstance(schema.get("patternProperties"), dict)
+            or any(_is_boundless(part) for part in schema.values())
+        )
+    return isinstance(schema, list) and any(_is_boundless(part) for part in schema)
+
+
+@functools.cache
+def _validator() -> Any:
+    """jsonschema's, but for `pattern`: an expression that comes from a provider gets a bounded time."""
+    import jsonschema
+    import regex
+
+    def pattern(_: Any, expression: Any, value: Any, __: Any) -> Iterator[Exception]:
+        if isinstance(value, str) and not regex.search(expression, value, timeout=_LONGEST_SEARCH_S):
+            yield jsonschema.ValidationError(f"{value!r} does not match {expression!r}")
+
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": pattern})
 
 
 def nearest(wanted: str, known: Collection[str]) -> str:

@@ -31,5 +31,5 @@ class StartLine(NamedTuple):
         try:
             known = json.loads(line)
             return cls(**{name: known[name] for name in cls._fields if name in known})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not a start line: {error}") from None

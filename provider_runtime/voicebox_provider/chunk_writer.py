@@ -23,7 +23,7 @@ except ImportError:  # no wheel for this processor: the same numbers, nine times
     from zlib import crc32
 
 MAX_PAYLOAD = 4 * 1024 * 1024
-MAX_MARKS = 1024
+MAX_MARKS = 512
 
 _FRAME_BYTES = 4
 _INLINE = 0

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.daemon import Place
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "cli.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("cli", "troubleshooting", "voices"))]
 # What needs something that is not ours: another program, or more text than a test has time for.
 FOREIGN = ("my-agent", "aplay", "play -t raw")
 
@@ -102,16 +102,16 @@ def test_docs_list_the_exit_codes_of_the_code() -> None:
 def test_docs_list_the_configuration_of_the_code() -> None:
     import tomllib
 
-    from voiceboxd import config
+    from voicebox_protocol import configuration
 
     text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```toml\n(.*?)```", text, re.S)
     shown = tomllib.loads(block.replace("# command", "command"))
-    assert set(shown["daemon"]) == set(config.DaemonConfig.__struct_fields__)
-    assert set(shown["speech"]) == set(config.SpeechConfig.__struct_fields__)
+    assert set(shown["daemon"]) == set(configuration.DaemonConfig.__struct_fields__)
+    assert set(shown["speech"]) == set(configuration.SpeechConfig.__struct_fields__)
     listed = {key for provider in shown["provider"].values() for key in provider}
-    assert listed == set(config.ProviderConfig.__struct_fields__)
-    defaults = config.DaemonConfig()
+    assert listed == set(configuration.ProviderConfig.__struct_fields__)
+    defaults = configuration.DaemonConfig()
     assert all(getattr(defaults, key) == value for key, value in shown["daemon"].items())
 
 

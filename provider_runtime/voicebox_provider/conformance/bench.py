@@ -109,7 +109,8 @@ class Bench:
     @property
     def brief(self) -> str:
         """A few words, for what is said often."""
-        return " ".join(self.first.split()[:3])
+        words = self.first.split()
+        return " ".join(words[:3]) if len(words) > 1 else self.first[:6]
 
     @property
     def long_text(self) -> str:

@@ -47,9 +47,9 @@ def voices(bench: Bench) -> str:
 
 def rates(bench: Bench) -> str:
     """Samples come at the rate that the request names."""
-    own = bench.speak(bench.first).duration
+    own = bench.speak(bench.brief).duration
     for rate in RATES:
-        duration = bench.speak(bench.first, sample_rate=rate).duration
+        duration = bench.speak(bench.brief, sample_rate=rate).duration
         if abs(duration - own) > _SLACK_S + own * 0.05:
             raise Broken(SYNTHESIZE, _lasts(f"{rate} Hz", duration, own))
     return f"{', '.join(map(str, RATES))} Hz all last {own:.2f} s"

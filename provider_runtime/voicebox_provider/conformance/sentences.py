@@ -42,8 +42,13 @@ _FOREIGN = ("Geor", "Armn", "Cyrl")
 def phrases_for(voice: Voice | None) -> Phrases:
     """Two sentences in a script that the voice lists; in Latin letters if it lists none."""
     scripts = voice.scripts if voice else []
-    known = [PHRASES[code] for code in (_ALIKE.get(script, script) for script in scripts) if code in PHRASES]
-    return known[0] if known else NUMBERS if scripts else LATIN
+    known = sorted({_ALIKE.get(script, script) for script in scripts} & set(PHRASES), key=_least_shared)
+    return PHRASES[known[0]] if known else NUMBERS if scripts else LATIN
+
+
+def _least_shared(code: str) -> tuple[bool, str]:
+    """Han characters last: a voice that has kana or hangul as well reads those of its own language only."""
+    return code == "Hans", code
 
 
 def foreign_to(voice: Voice | None) -> str:

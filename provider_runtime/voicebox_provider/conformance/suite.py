@@ -35,6 +35,7 @@ CHECKS: dict[str, Check] = {
     "volume": checks_sound.volume,
     "undeclared": checks_sound.undeclared,
     "seeds": checks_sound.seeds,
+    "second life": checks_sound.second_life,
     "resume": checks_sound.resume,
     "cancel": checks_life.cancel,
     "stale": checks_life.stale,
@@ -52,7 +53,6 @@ CHECKS: dict[str, Check] = {
     "frames": _heard("frames"),
     "marks": _heard("marks"),
     "exit": checks_life.leaving,
-    "second life": checks_sound.second_life,
     "lifeline": checks_life.lifeline,
 }
 

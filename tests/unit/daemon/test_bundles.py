@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from voicebox_protocol.configuration import Config, ProviderConfig
 from voicebox_protocol.errors import BadPlace, BadRequest, InvalidConfig
 from voiceboxd import bundles, registry
-from voiceboxd.config import Config, ProviderConfig
 
 WEIRD = 'quo"te\\back\nnew\x7fline é 秘'
 

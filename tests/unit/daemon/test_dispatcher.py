@@ -8,9 +8,9 @@ import anyio
 
 from voicebox_protocol import schema
 from voicebox_protocol.capabilities import Capabilities, Voice
+from voicebox_protocol.configuration import Config
 from voiceboxd import provider_state as fsm
 from voiceboxd.choice import Candidate
-from voiceboxd.config import Config
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.ledger import Ledger
 from voiceboxd.tally import Tally

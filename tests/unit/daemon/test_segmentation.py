@@ -13,7 +13,8 @@ from voiceboxd.segmentation import LOOKAHEAD, Segment, Segmenter, has_words
 PIECES = st.sampled_from(
     [
         "Hello", "Dr.", "Smith", " ", "\n", "\n\n", ". ", "! ", "?", "...", "e.g. ", "3.14", ", ", "; ", "“Yes.” ", "he said",
-        "日本語です。", "」", "元気？", "🎉", "x" * 70, "e\u0301", "don't ", "U.S. ", "\t", "a. b. C. ", "—", ")", "\u200d", "A\u3000. ", "D\u2028.", "\xa0", "Plan B\u2009. ",
+        "日本語です。", "」", "元気？", "🎉", "x" * 70, "e\u0301", "don't ", "U.S. ", "\t", "a. b. C. ", "—", ")", "\u200d",
+        "A\u3000. ", "D\u2028.", "\xa0", "Plan B\u2009. ",
     ]
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=300)

@@ -132,6 +132,7 @@ def test_a_clock_does_not_go_back() -> None:
     [
         (["Latn"], sentences.LATIN.first, sentences.PHRASES["Geor"].first),
         ([], sentences.LATIN.first, sentences.PHRASES["Geor"].first),
+        (["Hani", "Hira", "Kana"], sentences.PHRASES["Jpan"].first, sentences.PHRASES["Geor"].first),
         (["Zzzz", "Hang"], sentences.PHRASES["Kore"].first, sentences.PHRASES["Geor"].first),
         (["Geor"], sentences.PHRASES["Geor"].first, sentences.PHRASES["Armn"].first),
         (["Ethi"], sentences.NUMBERS.first, sentences.PHRASES["Geor"].first),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from voicebox_protocol.configuration import Config, load
 from voicebox_protocol.errors import InvalidConfig
-from voiceboxd.config import Config, load
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`config.toml`: what the user may set. The daemon reads it once, at its start, and never writes it."""
+"""`config.toml`: what the user may set. The daemon reads it once, at its start, and never writes it; `voicebox config` does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from voicebox_protocol.errors import InvalidConfig
+from voicebox_protocol.fit import nearest
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Id = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -59,14 +60,31 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     provider: dict[str, ProviderConfig] = {}
 
 
+# Every key that holds a value. ID stands for any provider's.
+KEYS = tuple(
+    f"{table}.{key}"
+    for table, struct in (("daemon", DaemonConfig), ("speech", SpeechConfig), ("provider.ID", ProviderConfig))
+    for key in struct.__struct_fields__
+)
+
+
 def load(path: Path) -> Config:
     """The configuration in `path`, the defaults if there is none. Raises `InvalidConfig`, naming file, place and key."""
+    return parse(read(path), path)
+
+
+def read(path: Path) -> str:
+    """The text of a configuration, empty if there is none. Raises `InvalidConfig` if it cannot be read."""
     try:
-        text = path.read_bytes().decode()
+        return path.read_bytes().decode()
     except FileNotFoundError:
-        return Config()
+        return ""
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{path}: {error}") from None
+
+
+def parse(text: str, path: Path) -> Config:
+    """The configuration in `text`, which is or will be that of `path`. Raises `InvalidConfig`, naming file, place and key."""
     try:
         config = msgspec.convert(tomllib.loads(text), Config)
     except tomllib.TOMLDecodeError as error:
@@ -99,6 +117,22 @@ def load_provider(path: Path) -> ProviderConfig:
 def is_id(name: str) -> bool:
     """Whether a provider may be called so."""
     return bool(_Id.fullmatch(name))
+
+
+def split_key(key: str) -> tuple[str, ...]:
+    """A dotted key of one value, as `daemon.idle_minutes` or `provider.mine.load_s`, in its parts; what follows `settings` is
+    the engine's own. Raises `InvalidConfig`, with the nearest key, if there is none like it."""
+    parts = tuple(key.split("."))
+    generic = ("provider", "ID", *parts[2:]) if parts[0] == "provider" else parts
+    name = ".".join(generic[:3] if generic[2:3] == ("settings",) else generic)
+    if inner := [known for known in KEYS if known.startswith(f"{name}.")]:
+        raise InvalidConfig(f"{key} is a table; name one of its keys: {', '.join(inner)}")
+    if name not in KEYS or not all(parts):
+        alike = [known for known in KEYS if known.rpartition(".")[2] == name.rpartition(".")[2]]
+        raise InvalidConfig(f"there is no key {key!r}{nearest(name, alike or KEYS)}")
+    if generic != parts and not is_id(parts[1]):
+        raise InvalidConfig(f"{key}: an id is {ID_RULE}")
+    return parts
 
 
 def explain(message: str) -> str:

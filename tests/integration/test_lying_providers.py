@@ -1,0 +1,88 @@
+"""Providers that send what they must not: each harms its own request at most, which still ends once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.integration.daemon import Daemon, eventually, running
+from tests.integration.wire_client import WireClient
+from tests.providers import raw_provider
+
+PROGRAM = Path(raw_provider.__file__)
+# An id has at most 32 characters.
+IDS = {name: f"liar-{number}" for number, name in enumerate(raw_provider.LIES)}
+
+
+def config() -> str:
+    return "\n".join(
+        f"[provider.{IDS[name]}]\ncommand = {json.dumps([sys.executable, str(PROGRAM), name])}\nsilence_s = 4\n"
+        for name in raw_provider.LIES
+    )
+
+
+@pytest.fixture(scope="module")
+def beset() -> Iterator[Daemon]:
+    """One daemon that lives through all of them."""
+    with running(config()) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("name", raw_provider.LIES)
+def test_a_lie_harms_its_own_request_at_most(beset: Daemon, name: str) -> None:
+    outcome, _ = raw_provider.LIES[name]
+    with WireClient(beset.place) as victim, WireClient(beset.place) as other:
+        req = victim.say("Is that so?", provider=IDS[name], on_failure="fail")
+        assert other.speak("Still here.", provider="builtin").end["kind"] == "Done"
+        ending = victim.until_end(req)
+        if outcome == raw_provider.HARMLESS:
+            assert ending.end["kind"] == "Done"
+            assert len(ending.samples) == 4 * 1600
+        else:
+            assert (ending.end["kind"], ending.end.get("code")) == ("Failed", "PROVIDER_FAILED")
+        assert other.speak("And now.", provider="builtin").end["kind"] == "Done"
+        assert victim.silent(), "nothing comes after the end"
+    ends = [line for line in beset.log() if line["event"] == "end" and line["req"] == req]
+    assert len(ends) == 1
+
+
+def test_after_all_of_them_nothing_is_left_over(beset: Daemon) -> None:
+    with WireClient(beset.place) as client:
+        assert client.speak("Hello.", provider="builtin").end["kind"] == "Done"
+    builtin = set(beset.place.providers())
+    for process in beset.place.processes():
+        if process.pid != beset.pid and process not in builtin:
+            process.kill()
+    eventually(lambda: len(beset.place.processes()) == 2, "only the daemon and the built-in voice are left")
+    counts: dict[str, Any] = eventually(lambda: _at_rest(beset), "every request has ended")
+    assert counts["cancelled"] == 0
+    eventually(lambda: _descriptors(beset) <= _descriptors_of_a_quiet_one(), "no descriptor is kept")
+
+
+def _at_rest(daemon: Daemon) -> dict[str, Any] | None:
+    counts: dict[str, Any] = daemon.status()["requests"]
+    return counts if not counts["active"] and not counts["queued"] else None
+
+
+def _descriptors(daemon: Daemon) -> int:
+    return psutil.Process(daemon.pid).num_fds()
+
+
+def _descriptors_of_a_quiet_one() -> int:
+    """What a daemon holds that has only ever spoken itself."""
+    if not _QUIET:
+        with running() as daemon:
+            with WireClient(daemon.place) as client:
+                assert client.speak("Hello.").end["kind"] == "Done"
+            eventually(lambda: daemon.status()["daemon"]["connections"] <= 1, "the client has left")
+            _QUIET.append(_descriptors(daemon) + 1)  # a connection of status may still be closing
+    return _QUIET[0]
+
+
+_QUIET: list[int] = []
