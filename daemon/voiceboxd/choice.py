@@ -46,7 +46,7 @@ def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assig
         raise errors.BadRequest(f"voice is {say.voice!r}, which belongs to {named}, but provider is {say.provider!r}")
     bound = say.provider or named
     candidates = _bound(bound, installed) if bound else _in_order(installed, wish)
-    default = None if bound or voice or say.language else _default(wish, candidates)
+    default = None if bound or voice else _default(wish, say.language, candidates)
     found = default or _search(voice, say.language, candidates, anyone=not (voice or bound))
     if isinstance(found, errors.VoiceboxError) and say.any_voice:
         found = _search(None, say.language, _in_order(installed, wish), anyone=True)
@@ -81,14 +81,16 @@ def _bound(provider: str, installed: Sequence[Candidate]) -> list[Candidate]:
     return own
 
 
-def _default(wish: Wish, candidates: Sequence[Candidate]) -> tuple[Candidate, Voice] | Undecided | None:
-    """The user's default voice. If it is gone, others speak: no request asked for it by name, and each answer says who
-    spoke."""
+def _default(
+    wish: Wish, language: str | None, candidates: Sequence[Candidate]
+) -> tuple[Candidate, Voice] | Undecided | None:
+    """The user's default voice, if it has the language. If it has not, or is gone, others speak: no request asked for
+    it by name, and each answer says who spoke."""
     provider, voice = _split(wish.voice, candidates)
     if voice is None:
         return None
     own = [candidate for candidate in candidates if provider in (None, candidate.id)]
-    found = _search(voice, None, own, anyone=True)
+    found = _search(voice, language, own, anyone=True)
     return None if isinstance(found, errors.VoiceboxError) else found
 
 

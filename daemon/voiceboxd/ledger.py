@@ -220,6 +220,7 @@ class Ledger:
         assert work is not None
         assert assignment is not None
         counts = _checked(chunk, work, len(payload), assignment.sample_rate)
+        marks = _marks(chunk.marks, work)
         total = sum(counts)
         for _, _, count, crc in chunk.descriptors:
             work.crc = checksum.combine(work.crc, crc, count * BYTES_PER_FRAME)
@@ -238,7 +239,7 @@ class Ledger:
             descriptors=chunk.descriptors,
             char_start=work.segment.start,
             char_end=work.segment.end,
-            marks=_marks(chunk.marks, work),
+            marks=marks,
         )
         request.seq += len(counts)
         return [ToClient(request.session, message, payload)]

@@ -176,6 +176,8 @@ class ProviderGateway:
 
     def _ready(self, actor: ProviderActor, message: schema.Message) -> None:
         assert isinstance(message, schema.Ready)
+        if actor.capabilities is None:
+            raise Violation("Ready, after a Hello without a capability document")
         actor.device, actor.vram_bytes = message.device, message.vram_bytes
         actor.post(fsm.Loaded())
 

@@ -8,6 +8,7 @@ the corpus, reduced to the inputs that reach something the others do not.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import random
 import shutil
@@ -65,7 +66,9 @@ def run(name: str, seconds: int, *, keep: bool) -> int:
         )  # fmt: skip
         if ended.returncode:
             print(ended.stdout[-6000:])
-            places = [shutil.move(file, Path(tempfile.gettempdir()) / f"{name}-{file.name}") for file in broken.iterdir()]
+            places = [
+                shutil.move(file, Path(tempfile.gettempdir()) / f"{name}-{file.name}") for file in broken.iterdir()
+            ]
             print(f"{name} is broken by: {', '.join(map(str, places))}")
             return 1
         print("\n".join([line for line in ended.stdout.splitlines() if "cov:" in line or line.startswith("Done")][-2:]))
@@ -91,24 +94,28 @@ def fuzz(name: str, arguments: list[str]) -> int:
     import atheris
 
     with atheris.instrument_imports(include=OURS):
-        from tests.fuzz.targets import TARGETS
-
         import jsonschema.validators  # noqa: F401 (imported late by the code that is tested)
         import referencing  # noqa: F401
 
+        from tests.fuzz.targets import TARGETS
+
     target = TARGETS[name]
-    change = {"custom_mutator": changed} if target.structured else {}
+    seeds = tuple(target.seeds())
+    change = {"custom_mutator": functools.partial(changed, seeds)} if target.structured else {}
     atheris.Setup([sys.argv[0], *arguments], target.check, **change)
     atheris.Fuzz()
     return 0
 
 
-def changed(data: bytes, longest: int, seed: int) -> bytes:
-    """A changed input: half of the time some bytes, half of the time some values of what the bytes say."""
+def changed(seeds: tuple[bytes, ...], data: bytes, longest: int, seed: int) -> bytes:
+    """A changed input: half of the time some bytes, half of the time some values of what the bytes say. Often it starts
+    again from a seed, because what is not Python (msgspec, msgpack) is not seen by the fuzzer, which then forgets them."""
     import atheris
     import msgpack
 
     chance = random.Random(seed)
+    if chance.random() < 0.5:
+        data = chance.choice(seeds)
     if chance.random() < 0.5:
         return atheris.Mutate(data, longest)
     try:

@@ -5,6 +5,7 @@ They need no fuzzer: the default test run plays the corpus, which the fuzzer has
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -48,8 +49,7 @@ def header(decoder: Decoder, way: str, data: bytes) -> None:
     """What is read can be written and read again, to the same."""
     try:
         message = decoder.message(wire.MAGIC, data)
-    except Malformed as error:
-        assert str(error)
+    except Malformed:
         return
     assert type(message).__name__ in {kind.name for kind in wire.kinds_of(way)}
     assert repr(decoder.message(wire.MAGIC, schema.encode(message))) == repr(message)
@@ -98,13 +98,15 @@ def document(data: bytes) -> None:
     told = dispatcher.voices_of("p", able)
     schema.encode(schema.VoicesReply(query=1, voices=told))
     schema.encode(schema.ProvidersReply(query=1, providers=[{"capabilities": msgspec.to_builtins(able)}]))
-    for say in (schema.Say(boot="b", req="r"), schema.Say(boot="b", req="r", language="en", speed=1.1, voice="a", options={"n": 1})):
+    for say in (
+        schema.Say(boot="b", req="r"),
+        schema.Say(boot="b", req="r", language="en", speed=1.1, voice="a", options={"n": 1}),
+    ):
         try:
             chosen = choose(say, [Candidate("p", able, None)], Wish())
-        except VoiceboxError as error:
-            assert str(error)
-        else:
-            assert not isinstance(chosen, Undecided)
+        except VoiceboxError:
+            continue
+        assert not isinstance(chosen, Undecided)
 
 
 _FROM_PROVIDERS = Decoder(wire.PROVIDER_TO_DAEMON)
@@ -152,10 +154,8 @@ def options(data: bytes) -> None:
     if not is_plain(asked[0]):
         # Such a capability document is not let in.
         return
-    try:
+    with contextlib.suppress(BadOption):
         fit.check_options(asked[1], "engine", asked[0])
-    except BadOption as error:
-        assert str(error)
 
 
 _AN_OPTIONS_PAIR = msgspec.msgpack.Decoder(tuple[dict[str, Any], dict[str, Any]])
@@ -166,7 +166,15 @@ def option_pairs() -> Iterator[bytes]:
     word = {"type": "string", "minLength": 1, "maxLength": 5, "pattern": "^[a-z]+$", "enum": ["a", "b"], "const": "a"}
     many = {"type": "array", "items": number, "prefixItems": [word], "uniqueItems": True, "contains": {}, "maxItems": 3}
     deep = {"type": "object", "required": ["n"], "additionalProperties": False, "dependentRequired": {"n": ["w"]}}
-    either = {"anyOf": [word, number], "not": many, "oneOf": [True], "allOf": [{}], "if": word, "then": {}, "else": False}
+    either = {
+        "anyOf": [word, number],
+        "not": many,
+        "oneOf": [True],
+        "allOf": [{}],
+        "if": word,
+        "then": {},
+        "else": False,
+    }
     schemas = {"n": number, "w": word, "many": many, "deep": deep, "either": either, "again": {"$ref": "#"}}
     values = {"n": 1.5, "w": "a", "many": ["a", 1, 2], "deep": {"n": 1, "w": 2}, "either": 1, "again": {"n": 1}}
     for name, own in schemas.items():
@@ -223,7 +231,7 @@ def _cut(language: str, most: int, shorten: bool, pieces: list[str]) -> list[seg
 
 def texts() -> Iterator[bytes]:
     samples = (
-        "Dr. Smith paid 3.50 at 5 p.m. He left! Did he? \"Yes,\" she said.\n\nA new paragraph; with clauses: many — of them.",
+        'Dr. Smith paid 3.50 at 5 p.m. He left! Did he? "Yes," she said.\n\nA new paragraph; with clauses: many — of them.',
         "吾輩は猫である。名前はまだ無い！「どこで生れたか」とんと見当がつかぬ。",
         "नमस्ते। आप कैसे हैं? ok… e\u0301\u200d👩\u200d👩\u200d👧 ۔ ؟ 12.5.",
         "\u0085 .\x1c\u2028! a\u00a0b " * 9,

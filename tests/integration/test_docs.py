@@ -88,6 +88,13 @@ def test_the_librarys_page_lists_what_say_takes_and_the_formats() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| `\.", text, re.M)) == set(formats.FORMATS)
 
 
+def test_the_command_lines_page_names_every_command() -> None:
+    from voicebox_cli.main import commands
+
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert all(f"voicebox {name} " in text or f"voicebox {name}\n" in text for name in commands.list_commands(None))  # type: ignore[arg-type]
+
+
 def test_docs_list_the_exit_codes_of_the_code() -> None:
     from voicebox_protocol import errors
 

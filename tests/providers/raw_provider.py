@@ -68,7 +68,7 @@ class Liar:
         self.say("Ready", epoch=self.epoch, load_ms=1.0)
         self.after()
         while True:
-            _, header, *payload = self.dealer.recv_multipart()
+            _, header, *_ = self.dealer.recv_multipart()
             asked = self.unpack(header)
             if asked["kind"] == "Exit":
                 self.say("Bye", epoch=self.epoch)
@@ -140,7 +140,9 @@ def nested_100_000_deep(liar: Liar) -> None:
 
 @lie(FAILS)
 def nested_60_000_deep_in_a_field(liar: Liar) -> None:
-    instead(liar, b"VB1", b"\x82" + liar.pack("kind") + liar.pack("Beat") + liar.pack("steps") + b"\x91" * 60_000 + b"\xc0")
+    instead(
+        liar, b"VB1", b"\x82" + liar.pack("kind") + liar.pack("Beat") + liar.pack("steps") + b"\x91" * 60_000 + b"\xc0"
+    )
 
 
 @lie(HARMLESS)

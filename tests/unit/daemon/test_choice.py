@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from voicebox_protocol import errors, schema
-from voicebox_protocol.capabilities import Capabilities, Voice
+from voicebox_protocol.capabilities import Capabilities, Voice, speaks
 from voiceboxd.choice import Candidate, Undecided, Wish, choose
 from voiceboxd.request import Assignment
 
@@ -273,3 +273,10 @@ def test_options_too_deep_to_be_sent_on_are_refused() -> None:
     with pytest.raises(errors.BadOption, match="nested"):
         choose(say(provider="other", options={"deep": deep}), ALL, Wish())
     assert chosen(provider="other", options={"deep": [[{"a": [1]}]]}) == ("other", "dora")
+
+
+@pytest.mark.parametrize(("language", "own"), [("de", True), ("de-AT", True), ("en", False), ("ja", False)])
+def test_the_default_voice_speaks_its_languages_and_others_the_rest(language: str, own: bool) -> None:
+    (bert,) = [v for c in ALL if c.id == "builtin" and c.capabilities for v in c.capabilities.voices if v.id == "bert"]
+    assert speaks(bert.languages, language) is own
+    assert (chosen(wish=Wish(voice="builtin/bert"), language=language) == ("builtin", "bert")) is own
