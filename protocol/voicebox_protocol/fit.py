@@ -111,7 +111,8 @@ def _validator() -> Any:
         if isinstance(value, str) and not regex.search(expression, value, timeout=_LONGEST_SEARCH_S):
             yield jsonschema.ValidationError(f"{value!r} does not match {expression!r}")
 
-    return jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": pattern})
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, {"pattern": pattern})
 
 
 def nearest(wanted: str, known: Collection[str]) -> str:

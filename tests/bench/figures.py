@@ -85,7 +85,9 @@ def row(what: str, measure: Callable[[], float]) -> None:
 
 
 def main() -> None:
-    print(f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}, {ROUNDS} rounds\n")
+    print(
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}, {ROUNDS} rounds\n"
+    )
     print("| | median | range |\n|---|---|---|")
     place = Place()
     try:

@@ -61,7 +61,7 @@ def test_after_all_of_them_nothing_is_left_over(beset: Daemon) -> None:
             process.kill()
     eventually(lambda: len(beset.place.processes()) == 2, "only the daemon and the built-in voice are left")
     counts: dict[str, Any] = eventually(lambda: _at_rest(beset), "every request has ended")
-    assert counts["cancelled"] == 0
+    assert counts["cancelled"] == 0, counts
     eventually(lambda: _descriptors(beset) <= _descriptors_of_a_quiet_one(), "no descriptor is kept")
 
 
