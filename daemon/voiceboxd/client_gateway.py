@@ -208,6 +208,13 @@ class ClientGateway:
     # --- queries
 
     def _reply(self, session: Session, reply: schema.Message) -> None:
+        length = len(schema.encode(reply))
+        if length > wire.MAX_HEADER:
+            why = (
+                f"the answer has {length} bytes and a header holds {wire.MAX_HEADER}; ask for one provider or language"
+            )
+            self._complain(session.peer, errors.BadRequest(why), query=getattr(reply, "query", None))
+            return
         self.send(ToClient(session.id, reply))
 
     def _answer_status(self, session: Session, message: schema.Status, _: memoryview) -> None:

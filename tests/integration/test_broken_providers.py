@@ -135,6 +135,16 @@ def test_a_stopped_provider_is_found_out_by_its_silence() -> None:
         assert "sign of life" in ending.end["attempts"][0]["reason"]
 
 
+def test_more_voices_than_one_answer_holds_is_an_error_that_says_what_to_do() -> None:
+    names = ", ".join(f'"a-voice-with-a-long-name-{number}"' for number in range(620))
+    with running(fake(f"voices = [{names}]")) as daemon, WireClient(daemon.place) as client:
+        client.send("Voices", query=1)
+        reply, _ = client.receive()
+        assert (reply["kind"], reply.get("code")) == ("Error", "BAD_REQUEST")
+        assert "one provider" in reply["message"]
+        assert client.speak("Hello.").end["kind"] == "Done"
+
+
 def test_an_engine_that_never_finds_its_end_is_found_out() -> None:
     with running(fake("ms_per_char = 20000")) as daemon:
         end = speak(daemon, "Hello there.").end
