@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from voicebox_protocol import checksum, errors, schema, wire
+from voiceboxd.chunk_rules import checked_pieces, marks_in_request
 from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
 from voiceboxd.request import Assignment, Request, Work, segment_seed
 from voiceboxd.scripts import foreign_words
@@ -23,15 +24,6 @@ REMEMBERED = 4096
 # are sure to be granted, and a character takes up to four bytes.
 LONGEST_SEGMENT = 12_000
 LONGEST_DEADLINE_MS = 10**12
-_LONGEST_PIECE = 0.5
-_MARK_LIMIT = 2**53
-# More sound than this for one segment is babble: a voice that never finds its end.
-_MOST_SECONDS = 60.0
-_SECONDS_PER_CHARACTER = 1.0
-# Smaller pieces on average than 20 ms would bury everybody in messages.
-_PIECES = 1000
-_MOST_MARKS = 512
-_PIECES_PER_SECOND = 50.0
 # Together with the message below what a header holds, however many bytes each character takes.
 _RUNS_TOLD = 24
 _REASON_TOLD = 400
@@ -219,8 +211,8 @@ class Ledger:
         work, assignment = request.work, request.assignment
         assert work is not None
         assert assignment is not None
-        counts = _checked(chunk, work, len(payload), assignment.sample_rate)
-        marks = _marks(chunk.marks, work)
+        counts = checked_pieces(chunk, work, len(payload), assignment.sample_rate)
+        marks = marks_in_request(chunk.marks, work)
         total = sum(counts)
         for _, _, count, crc in chunk.descriptors:
             work.crc = checksum.combine(work.crc, crc, count * BYTES_PER_FRAME)
@@ -463,53 +455,3 @@ class Ledger:
 def _unspeakable(assignment: Assignment, words: list[str]) -> errors.Unspeakable:
     quoted = ", ".join(f"“{word}”" for word in words)
     return errors.Unspeakable(f"the voice {assignment.voice} of {assignment.provider} cannot read {quoted}")
-
-
-def _marks(marks: list[dict[str, Any]] | None, work: Work) -> list[dict[str, Any]] | None:
-    """A provider's word times, which count from its segment, as they stand in the client's timeline and text."""
-    if not marks:
-        return None
-    if len(marks) > _MOST_MARKS:
-        raise Violation(f"{len(marks)} marks in one message")
-    return [
-        {
-            "frame": work.start + _count(mark, "frame"),
-            "char_start": work.segment.start + _count(mark, "char_start"),
-            "char_end": work.segment.start + _count(mark, "char_end"),
-        }
-        for mark in marks
-    ]
-
-
-def _count(mark: dict[str, Any], name: str) -> int:
-    """A number of a mark. Added to where the segment begins, it must still fit the wire."""
-    try:
-        number = int(mark[name])
-    except (LookupError, TypeError, ValueError, OverflowError):
-        raise Violation("a mark without frame, char_start or char_end") from None
-    if not 0 <= number < _MARK_LIMIT:
-        raise Violation(f"a mark whose {name} is {number}")
-    return number
-
-
-def _checked(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> list[int]:
-    """The frames of each piece of a provider's chunk, or `Violation`."""
-    if work.proof_owed:
-        raise Violation("sound before Resumed")
-    if chunk.seq != work.seq or chunk.segment != work.segment.number:
-        raise Violation(f"piece {chunk.seq} where {work.seq} was due")
-    longest = int(_LONGEST_PIECE * rate) + 1
-    total = sum(frames for _, _, frames, _ in chunk.descriptors)
-    if payload != total * BYTES_PER_FRAME:
-        raise Violation(f"{payload} bytes of sound for {total} frames")
-    seconds = (work.frames + total) / rate
-    if seconds > _MOST_SECONDS + _SECONDS_PER_CHARACTER * len(work.segment.text):
-        raise Violation(f"{seconds:.0f} s of sound for {len(work.segment.text)} characters")
-    if work.seq + len(chunk.descriptors) > _PIECES + _PIECES_PER_SECOND * seconds:
-        raise Violation("its pieces are too small")
-    for arena, offset, frames, _ in chunk.descriptors:
-        if arena or offset % BYTES_PER_FRAME or offset + frames * BYTES_PER_FRAME > payload:
-            raise Violation("a piece lies outside its payload")
-        if not 0 < frames <= longest:
-            raise Violation(f"a piece of {frames} frames")
-    return [frames for _, _, frames, _ in chunk.descriptors]
