@@ -52,7 +52,9 @@ def header(decoder: Decoder, way: str, data: bytes) -> None:
     except Malformed:
         return
     assert type(message).__name__ in {kind.name for kind in wire.kinds_of(way)}
-    assert repr(decoder.message(wire.MAGIC, schema.encode(message))) == repr(message)
+    # By their bytes: a NaN in a map equals nothing, and an extension type shows its address.
+    written = schema.encode(message)
+    assert schema.encode(decoder.message(wire.MAGIC, written)) == written
 
 
 def headers(way: str) -> Iterator[bytes]:
