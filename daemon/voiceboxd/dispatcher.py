@@ -138,7 +138,9 @@ class Dispatcher:
             return
         was_open = window.open
         window.credit(message.req, message.first, message.last, anyio.current_time())
-        if self._starved or (window.open and not was_open):
+        if self._starved:
+            self._pump_starved()
+        elif window.open and not was_open:
             self._pump_all()
 
     def cancel(self, session: Session, req: str) -> None:

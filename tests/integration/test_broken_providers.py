@@ -244,6 +244,20 @@ def test_a_client_that_reads_nothing_holds_up_nobody() -> None:
         assert window["requests"]["queued"] == 1
 
 
+def test_who_waits_for_memory_goes_on_when_somebody_gives_some_back() -> None:
+    config = fake("ms_per_char = 100") + "[daemon]\naudio_memory_mb = 0.1\n"
+    with running(config) as daemon, WireClient(daemon.place) as holder, WireClient(daemon.place) as other:
+        held = holder.say("A sentence that fills it.")
+        while holder.receive()[0]["kind"] != "Done":
+            pass
+        waiting = other.say("The next one.")
+        while other.receive()[0]["kind"] != "Accepted":
+            pass
+        assert other.silent(), "there is no memory for it"
+        holder.send("Credit", boot=holder.boot, req=held, first=0, last=1000)
+        assert other.until_end(waiting).end["kind"] == "Done"
+
+
 def _provider_rests(daemon: Daemon) -> dict[str, Any] | None:
     status = daemon.status()
     return status if status["providers"][0]["state"] == "ready" else None
