@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 def entries() -> Iterator[Entry]:
     """Every key, with those of the providers that the file names. Raises `InvalidConfig`."""
     written, whole = _read()
-    for table in [("daemon",), ("speech",), *(("provider", name) for name in whole["provider"])]:
+    for table in [("daemon",), ("speech",), ("order",), *(("provider", name) for name in whole["provider"])]:
         for field in _inside(whole, table):
             yield _entry((*table, field), written, whole)
 
@@ -68,6 +68,23 @@ def change(key: str, value: Any) -> None:
     parts = configuration.split_key(key)
     path = places.config_file()
     write(path, _with(configuration.read(path), path, parts, value))
+
+
+def remove(key: str) -> bool:
+    """Take one key out of the file; False if it is not there. Raises as `change` does."""
+    parts = configuration.split_key(key)
+    path = places.config_file()
+    text = configuration.read(path)
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise InvalidConfig(f"{path}: {error}; `voicebox config edit` opens it") from None
+    table = _inside(document, parts[:-1])
+    if table is None or parts[-1] not in table:
+        return False
+    del table[parts[-1]]
+    write(path, tomlkit.dumps(document))
+    return True
 
 
 def write(path: Path, text: str) -> None:

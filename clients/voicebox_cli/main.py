@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from voicebox_cli import exit_codes
+from voicebox_cli.tables import printable
 from voicebox_protocol import __version__
 from voicebox_protocol.errors import VoiceboxError
 
@@ -65,8 +66,9 @@ def commands() -> None:
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
-    click.echo(f"voicebox: {message}", err=True)
+    """A message on standard error, with nothing in it that a terminal would obey: it may quote a provider."""
+    lines = [printable(line) for line in message.splitlines() or [""]]
+    click.echo("voicebox: " + "\n".join(lines), err=True)
 
 
 def main(arguments: Sequence[str]) -> int:

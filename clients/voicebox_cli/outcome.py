@@ -43,4 +43,4 @@ def _rounded(milliseconds: float | None) -> float | None:
 
 
 def _attempt(attempt: dict[str, Any]) -> dict[str, Any]:
-    return {name: attempt.get(name) for name in ("provider", "outcome", "reason")}
+    return {name: attempt.get(name) for name in ("provider", "voice", "outcome", "reason")}

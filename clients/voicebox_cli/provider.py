@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from voicebox_cli import exit_codes
+from voicebox_cli import exit_codes, provider_control
+from voicebox_cli.order import order
 
 _LAST_LINES = 5
 
@@ -15,6 +16,10 @@ _LAST_LINES = 5
 @click.group()
 def provider() -> None:
     """Look after the providers, each an engine in a process of its own."""
+
+
+for _command in (provider_control.start, provider_control.stop, provider_control.restart, order):
+    provider.add_command(_command)
 
 
 @provider.command("list", epilog=exit_codes.HELP)

@@ -1,11 +1,12 @@
-"""What `say` tells on standard error while it speaks: one line that changes, one line for each event, or nothing."""
+"""What `say` tells on standard error while it speaks: one line that changes, one line for each event, or nothing but what
+nobody should miss."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import click
 
@@ -13,6 +14,7 @@ from voicebox_cli.tables import printable
 from voicebox_client import Accepted, Chunk, Event, Notice, Reset, Result
 
 _REFRESH_S = 0.1
+_SWAP = "FAILOVER"
 _CLEAR = "\r\x1b[K"
 
 
@@ -43,10 +45,11 @@ def summary(result: Result) -> str:
 
 
 class QuietReporter:
-    """Says nothing."""
+    """Says only who speaks in another's place."""
 
     def event(self, event: Event) -> None:
-        pass
+        if _is_swap(event):
+            _tell_of_swap(event)
 
     def done(self, result: Result, place: str | None) -> None:
         pass
@@ -99,6 +102,9 @@ class LineReporter:
             if now - self._shown >= _REFRESH_S:
                 self._shown = now
                 self._show(self._progress(event, now))
+        elif _is_swap(event):
+            self.clear()
+            _tell_of_swap(event)
         elif isinstance(event, Notice):
             self._show(event.message)
 
@@ -116,3 +122,12 @@ class LineReporter:
 
     def _show(self, line: str) -> None:
         click.echo(_CLEAR + printable(line), nl=False, err=True)
+
+
+def _is_swap(event: Event) -> TypeGuard[Notice]:
+    return isinstance(event, Notice) and event.code == _SWAP
+
+
+def _tell_of_swap(notice: Notice) -> None:
+    """A line that stays: a voice is part of what was asked for."""
+    click.echo(f"voicebox: {printable(notice.message)}", err=True)

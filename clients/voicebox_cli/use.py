@@ -26,9 +26,11 @@ def voice(name: str) -> None:
 
     with connect(autostart=True) as box:
         found = box.voices()
-    chosen = _existing(name, [(str(each["provider"]), str(each["id"])) for each in found])
+    chosen = existing(name, [(str(each["provider"]), str(each["id"])) for each in found])
     config_file.change("speech.voice", chosen)
     click.echo(f"the default voice is {chosen}")
+    if chain := config_file.entry("order.default").value:
+        click.echo(f"but the default order stands before it: {', '.join(chain)} (`voicebox provider order`)")
     tell_of_restart()
 
 
@@ -55,7 +57,7 @@ def provider(name: str) -> None:
     tell_of_restart()
 
 
-def _existing(name: str, voices: list[tuple[str, str]]) -> str:
+def existing(name: str, voices: list[tuple[str, str]]) -> str:
     """The voice as it calls itself. Raises `NoSuchVoice`."""
     from voicebox_protocol.errors import NoSuchVoice
     from voicebox_protocol.fit import nearest

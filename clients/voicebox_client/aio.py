@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from voicebox_client import request
 from voicebox_client.async_feeder import AsyncFeeder
 from voicebox_client.async_speech import AsyncSpeech
-from voicebox_client.client import Stopped, connect
+from voicebox_client.client import LOADING_S, Stopped, connect
 from voicebox_client.connection import Daemon
 from voicebox_client.feeder import Feeder
 from voicebox_client.guard import Guard
@@ -110,6 +110,18 @@ class AsyncVoicebox:
         """The providers there are: {id, engine, source, state, reason, capabilities} each."""
         return list((await self._ask("Providers"))["providers"])
 
+    async def start_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
+        """Have a provider loaded; everything is as in `Voicebox.start_provider`."""
+        return await self._control("start", provider, timeout)
+
+    async def stop_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
+        """End a provider's process; everything is as in `Voicebox.stop_provider`."""
+        return await self._control("stop", provider, timeout)
+
+    async def restart_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
+        """Put a fresh process in its place; everything is as in `Voicebox.restart_provider`."""
+        return await self._control("restart", provider, timeout)
+
     async def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
         """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
         answer = await self._ask("Stop", req=req, all=all or None)
@@ -126,9 +138,13 @@ class AsyncVoicebox:
         """Connect now rather than at the first call, and say to whom."""
         return (await self._connected())[0].daemon
 
-    async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+    async def _control(self, action: str, provider: str, timeout: float) -> dict[str, Any]:
+        answer = await self._ask("ControlProvider", within=timeout, provider=provider, action=action)
+        return dict(answer["provider"])
+
+    async def _ask(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         link, _ = await self._connected()
-        return await link.inquire(kind, **fields)
+        return await link.inquire(kind, within=within, **fields)
 
     async def _connected(self) -> tuple[LoopConnection, TaskGroup]:
         with self._guard:

@@ -13,6 +13,8 @@ from voicebox_client.guard import Guard
 from voicebox_client.speech import Speech
 from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
 
+# An engine's loading is given this much; the daemon itself waits for as long as the engine asks.
+LOADING_S = 600.0
 # A daemon may be just ending when it is reached; the next one is found, or started, at once.
 _TRIES = 3
 
@@ -108,6 +110,25 @@ class Voicebox:
         """Remove a provider that was added; its requests fail. Raises `NoSuchProvider`, or `Refused` for any other."""
         self._ask("RemoveProvider", provider=provider)
 
+    def start_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
+        """Have a provider loaded, and return what `providers` says of it once it is ready.
+
+        One that had failed or was quarantined is tried anew. Raises `NoSuchProvider`, `ProviderFailed` with the reason and
+        what it wrote, or `DeadlineExceeded` after `timeout` seconds, in which case the daemon goes on with it.
+        """
+        return self._control("start", provider, timeout)
+
+    def stop_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
+        """End a provider's process once what was asked of it has been spoken; done when it is gone. Raises as `start_provider`.
+
+        Whoever asks it to speak later has it started again.
+        """
+        return self._control("stop", provider, timeout)
+
+    def restart_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
+        """Put a fresh process in the place of a provider's; requests go on with that one. Raises as `start_provider`."""
+        return self._control("restart", provider, timeout)
+
     def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
         """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
         answer = self._ask("Stop", req=req, all=all or None)
@@ -139,9 +160,12 @@ class Voicebox:
     ) -> None:
         self.close()
 
-    def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+    def _control(self, action: str, provider: str, timeout: float) -> dict[str, Any]:
+        return dict(self._ask("ControlProvider", within=timeout, provider=provider, action=action)["provider"])
+
+    def _ask(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         with self._guard:
-            return self._connected().query(kind, **fields)
+            return self._connected().query(kind, within=within, **fields)
 
     def _connected(self) -> Connection:
         if self._link is not None and self._link.alive():

@@ -21,6 +21,7 @@ from voicebox_protocol.errors import (
     BadMessage,
     DaemonLost,
     DaemonUnreachable,
+    DeadlineExceeded,
     VoiceboxError,
     from_wire,
 )
@@ -150,11 +151,14 @@ class Connection:
         """Send one message about a request."""
         self.send(kind, payload, boot=self.boot, req=req, **fields)
 
-    def query(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Ask, and return the answer's header; raises the error that it is."""
+    def query(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
+        """Ask, and return the answer's header; raises the error that it is.
+
+        `within` is for what takes longer than an answer, in seconds: `DeadlineExceeded` after that.
+        """
         with self.asking(kind, **fields) as answer:
-            self._await(answer, kind)
-            return self.answered(answer(), kind)
+            self._await(answer, kind, within)
+            return self.answered(answer(), kind, within)
 
     @contextlib.contextmanager
     def asking(self, kind: str, **fields: Any) -> Iterator[Callable[[], dict[str, Any] | None]]:
@@ -167,10 +171,10 @@ class Connection:
         finally:
             del self._answers[number]
 
-    def answered(self, answer: dict[str, Any] | None, what: str) -> dict[str, Any]:
+    def answered(self, answer: dict[str, Any] | None, what: str, within: float | None = None) -> dict[str, Any]:
         """The answer, if it has come in time and is no error; else raises what there was instead."""
         if answer is None:
-            raise self._gone() if self.lost is not None else self._unanswered(what)
+            raise self._gone() if self.lost is not None else self._unanswered(what, within)
         if answer["kind"] == "Error":
             raise from_wire(answer["code"], answer["message"])
         return answer
@@ -228,18 +232,25 @@ class Connection:
         elif now - self._asked >= self.timeout:
             self._lose(DaemonLost(f"the daemon (pid {self.daemon.pid}) has said nothing for {now - self._heard:.0f} s"))
 
-    def _await(self, answer: Callable[[], dict[str, Any] | None], what: str) -> dict[str, Any]:
-        until = time.monotonic() + self.timeout
+    def _await(
+        self, answer: Callable[[], dict[str, Any] | None], what: str, within: float | None = None
+    ) -> dict[str, Any]:
+        until = time.monotonic() + (self.timeout if within is None else within)
         while (found := answer()) is None:
             if self.lost is not None:
                 raise self._gone()
             if (left := until - time.monotonic()) <= 0:
-                raise self._unanswered(what)
-            self._turn(left)
+                raise self._unanswered(what, within)
+            if within is None:
+                self._turn(left)
+            else:
+                self.listen(left)
         return found
 
-    def _unanswered(self, what: str) -> DaemonUnreachable:
-        return DaemonUnreachable(f"the daemon did not answer {what} within {self.timeout:g} s")
+    def _unanswered(self, what: str, within: float | None) -> VoiceboxError:
+        if within is None:
+            return DaemonUnreachable(f"the daemon did not answer {what} within {self.timeout:g} s")
+        return DeadlineExceeded(f"the daemon has not done {what} within {within:g} s; it goes on with it")
 
     def _turn(self, seconds: float) -> bool:
         """Wait once, handle all that has come, and say whether that was anything.

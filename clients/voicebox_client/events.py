@@ -20,7 +20,7 @@ class Accepted(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, WAITING or an error's."""
+    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING or an error's."""
 
     code: str
     message: str

@@ -74,12 +74,12 @@ class LoopConnection(Connection):
         finally:
             self._reading.remove(speech)
 
-    async def inquire(self, kind: str, **fields: Any) -> dict[str, Any]:
+    async def inquire(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         """What `query` does, without holding up the loop; any number of them at once."""
         with self.asking(kind, **fields) as answer:
-            with anyio.move_on_after(self.timeout):
+            with anyio.move_on_after(self.timeout if within is None else within):
                 await self.until(answer)
-            return self.answered(answer(), kind)
+            return self.answered(answer(), kind, within)
 
     def drop(self, req: str) -> None:
         """Cancel a request whose Speech is being finalized, which may happen in any thread: in the loop's next turn."""

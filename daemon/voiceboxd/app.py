@@ -27,13 +27,15 @@ from voiceboxd.ledger import Ledger
 from voiceboxd.limits import most_clients
 from voiceboxd.link import Link
 from voiceboxd.process import Children
-from voiceboxd.provider_actor import Door, ProviderActor, description_of, status_of
+from voiceboxd.provider_actor import ProviderActor, description_of, status_of
+from voiceboxd.provider_control import ProviderControl
 from voiceboxd.provider_gateway import ProviderGateway, stop_all
 from voiceboxd.registry import Installed
 from voiceboxd.session import Sessions
 from voiceboxd.session_server import SessionServer
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
+from voiceboxd.worker import Door, Workshop
 
 log = structlog.get_logger()
 
@@ -122,16 +124,12 @@ class App:
         tasks.start_soon(self._providers.serve, self._dispatcher)
 
     def _installer(self, tasks: anyio.abc.TaskGroup) -> Installer:
+        workshop = Workshop(
+            self._doors.provider_door, self._children, self._timers, tasks, self._setting.log_dir
+        )
+
         def actor(entry: Installed) -> ProviderActor:
-            return ProviderActor(
-                entry,
-                self._doors.provider_door,
-                listener=self._dispatcher,
-                children=self._children,
-                timers=self._timers,
-                tasks=tasks,
-                log_dir=self._setting.log_dir,
-            )
+            return ProviderActor(entry, workshop, listener=self._dispatcher)
 
         return Installer(self._config, self._setting.providers_dir, self._providers, self._dispatcher, actor)
 
@@ -148,6 +146,7 @@ class App:
             status=self.status,
             providers=self.providers,
             installer=installer,
+            control=ProviderControl(self._providers.actors, self._dispatcher.ledger, self._setting.log_dir),
             shutdown=self.shut_down,
         )
 

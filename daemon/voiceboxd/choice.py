@@ -6,36 +6,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from voicebox_protocol import errors, fit, schema, wire
-from voicebox_protocol.capabilities import Capabilities, Voice, speaks
+from voicebox_protocol.capabilities import Voice
 from voicebox_protocol.fit import nearest
-from voiceboxd import offers
-from voiceboxd.request import Assignment
+from voiceboxd import failover, offers
+from voiceboxd.candidates import Candidate, Undecided, Wish, assign, fitting, in_order, told
+from voiceboxd.request import Assignment, Origin, Passed, Speaker
 
-# Which of ours speaks first where several can; others follow by name.
-_RANKS = {"builtin": 0, "kokoro": 1, "espeak": 2}
 _NAMED = 20
 
 
-class Candidate(NamedTuple):
-    """An installed provider, as the choice sees it. `capabilities` is None until it has said Hello once; `trouble` says
-    why it cannot be used at present."""
+class _Found(NamedTuple):
+    """A voice that fits, and the providers in trouble that had one before it."""
 
-    id: str
-    capabilities: Capabilities | None
-    trouble: str | None = None
-
-
-class Undecided(NamedTuple):
-    """The choice needs to know what these providers can do."""
-
-    ask: tuple[str, ...]
-
-
-class Wish(NamedTuple):
-    """The user's defaults."""
-
-    voice: str | None = None
-    provider: str | None = None
+    candidate: Candidate
+    voice: Voice
+    troubled: tuple[Candidate, ...]
 
 
 def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assignment | Undecided:
@@ -45,16 +30,46 @@ def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assig
     if say.provider and named and named != say.provider:
         raise errors.BadRequest(f"voice is {say.voice!r}, which belongs to {named}, but provider is {say.provider!r}")
     bound = say.provider or named
-    candidates = _bound(bound, installed) if bound else _in_order(installed, wish)
-    default = None if bound or voice else _default(wish, say.language, candidates)
-    found = default or _search(voice, say.language, candidates, anyone=not (voice or bound))
-    if isinstance(found, errors.VoiceboxError) and say.any_voice:
-        found = _search(None, say.language, _in_order(installed, wish), anyone=True)
-    if isinstance(found, errors.VoiceboxError):
-        raise found
+    if bound or voice:
+        return _named(say, bound, voice, installed, wish)
+    return _unnamed(say, installed, wish)
+
+
+def _named(
+    say: schema.Say, bound: str | None, voice: str | None, installed: Sequence[Candidate], wish: Wish
+) -> Assignment | Undecided:
+    """What was named speaks; if it cannot, whoever the user or the request lets follow."""
+    candidates = _bound(bound, installed) if bound else in_order(installed, wish)
+    found = _search(voice, say.language, candidates, anyone=False)
     if isinstance(found, Undecided):
         return found
-    return _assign(say, *found)
+    if isinstance(found, _Found):
+        return assign(say, found.candidate, found.voice)
+    origin, why = _origin(bound, voice, candidates, found)
+    instead = failover.following(origin, failover.Need(say), installed, wish)
+    if isinstance(instead, failover.Nobody):
+        raise told(found, instead.passed)
+    if isinstance(instead, Undecided):
+        return instead
+    return assign(say, instead.candidate, instead.voice, origin=origin, passed=(why, *instead.passed))
+
+
+def _unnamed(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assignment | Undecided:
+    """The user's chain speaks, else the default voice, else the first that can."""
+    first = failover.in_chain(failover.Need(say), installed, wish.order)
+    if isinstance(first, Undecided):
+        return first
+    if isinstance(first, failover.Hit):
+        return assign(say, first.candidate, first.voice, passed=first.passed)
+    candidates = in_order(installed, wish)
+    default, missed = _default(wish, say.language, candidates)
+    found = default or _search(None, say.language, candidates, anyone=True)
+    if isinstance(found, errors.VoiceboxError):
+        raise told(found, first.passed)
+    if isinstance(found, Undecided):
+        return found
+    passed = dict.fromkeys((*first.passed, *missed, *(each.troubled() for each in found.troubled)))
+    return assign(say, found.candidate, found.voice, passed=tuple(passed))
 
 
 def check_standard_fields(say: schema.Say) -> None:
@@ -83,26 +98,43 @@ def _bound(provider: str, installed: Sequence[Candidate]) -> list[Candidate]:
 
 def _default(
     wish: Wish, language: str | None, candidates: Sequence[Candidate]
-) -> tuple[Candidate, Voice] | Undecided | None:
+) -> tuple[_Found | Undecided | None, list[Passed]]:
     """The user's default voice, if it has the language. If it has not, or is gone, others speak: no request asked for
-    it by name, and each answer says who spoke."""
+    it by name, and each answer says who spoke. With it, who should have had it and is in trouble."""
     provider, voice = _split(wish.voice, candidates)
     if voice is None:
-        return None
+        return None, []
     own = [candidate for candidate in candidates if provider in (None, candidate.id)]
     found = _search(voice, language, own, anyone=True)
-    return None if isinstance(found, errors.VoiceboxError) else found
+    if not isinstance(found, errors.VoiceboxError):
+        return found, []
+    return None, [each.troubled() for each in own if each.trouble and (provider or _has(each, voice, language))]
 
 
-def _in_order(installed: Sequence[Candidate], wish: Wish) -> list[Candidate]:
-    """Those that may be chosen by themselves: the user's first, then ours, then by name; never one that costs money."""
-    free = [c for c in installed if c.capabilities is None or not c.capabilities.metered]
-    return sorted(free, key=lambda c: (c.id != wish.provider, _RANKS.get(c.id, len(_RANKS)), c.id))
+def _has(candidate: Candidate, voice: str, language: str | None) -> bool:
+    return candidate.capabilities is not None and bool(fitting(candidate.capabilities, voice, language))
+
+
+def _origin(
+    bound: str | None, voice: str | None, candidates: Sequence[Candidate], error: errors.VoiceboxError
+) -> tuple[Origin, Passed]:
+    """Who was named and cannot speak, and why."""
+    for candidate in candidates:
+        able = candidate.capabilities
+        own = fitting(able, voice, None)[:1] if able else []
+        if own and able:
+            speaker = Speaker(candidate.id, own[0].id)
+            why = candidate.troubled(own[0].id) if candidate.trouble else Passed(speaker, str(error))
+            return Origin(speaker, able.engine, candidate.reference), why
+    only = candidates[0] if bound else None
+    speaker = Speaker(bound or "", voice or "")
+    why = only.troubled(speaker.voice) if only and only.trouble else Passed(speaker, str(error))
+    return Origin(speaker, None, only.reference if only else None), why
 
 
 def _search(
     voice: str | None, language: str | None, candidates: Sequence[Candidate], *, anyone: bool
-) -> tuple[Candidate, Voice] | Undecided | errors.VoiceboxError:
+) -> _Found | Undecided | errors.VoiceboxError:
     """The first candidate with a fitting voice; `anyone`: those in trouble are passed over."""
     troubled: list[Candidate] = []
     unknown: list[str] = []
@@ -116,10 +148,10 @@ def _search(
             else:
                 unknown.append(candidate.id)
             continue
-        fitting = _fitting(candidate.capabilities, voice, language)
-        if fitting is not None and candidate.trouble is None:
-            return candidate, fitting
-        if fitting is not None:
+        fits = fitting(candidate.capabilities, voice, language)
+        if fits and candidate.trouble is None:
+            return _Found(candidate, fits[0], tuple(troubled))
+        if fits:
             troubled.append(candidate)
             if not anyone:
                 break
@@ -128,22 +160,11 @@ def _search(
     return _none_found(voice, language, candidates, troubled)
 
 
-def _fitting(capabilities: Capabilities, voice: str | None, language: str | None) -> Voice | None:
-    if "tts" not in capabilities.kinds:
-        return None
-    default = capabilities.default_voice()
-    ordered = [v for v in capabilities.voices if v is default] + [v for v in capabilities.voices if v is not default]
-    for own in ordered:
-        if (voice is None or own.id.lower() == voice.lower()) and (language is None or speaks(own.languages, language)):
-            return own
-    return None
-
-
 def _none_found(
     voice: str | None, language: str | None, candidates: Sequence[Candidate], troubled: Sequence[Candidate]
 ) -> errors.VoiceboxError:
     if troubled:
-        reasons = "; ".join(f"{candidate.id}: {candidate.trouble}" for candidate in troubled)
+        reasons = "; ".join(candidate.troubled().why for candidate in troubled)
         return errors.ProviderFailed(f"no provider can speak at present ({reasons})")
     voices = [v for c in candidates if c.capabilities for v in c.capabilities.voices]
     if voice is not None and not any(own.id.lower() == voice.lower() for own in voices):
@@ -156,19 +177,3 @@ def _none_found(
         more = "" if voice else offers.hint(language, [candidate.id for candidate in candidates])
         return errors.NoSuchLanguage(f"{whose} {language!r}; there is {there or 'none'}{more}")
     return errors.ProviderFailed("no provider with a voice is installed")
-
-
-def _assign(say: schema.Say, candidate: Candidate, voice: Voice) -> Assignment:
-    capabilities = candidate.capabilities
-    assert capabilities is not None
-    fit.check(say, candidate.id, capabilities)
-    return Assignment(
-        provider=candidate.id,
-        voice=voice.id,
-        language=(say.language or "").replace("_", "-") or (voice.languages[0] if voice.languages else "en"),
-        sample_rate=say.sample_rate or capabilities.sample_rate,
-        max_chars=capabilities.max_chars,
-        streaming=capabilities.streaming,
-        deterministic=capabilities.deterministic,
-        scripts=tuple(voice.scripts),
-    )

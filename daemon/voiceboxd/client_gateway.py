@@ -18,6 +18,7 @@ from voiceboxd.effects import ToClient
 from voiceboxd.installer import Installer
 from voiceboxd.link import Link
 from voiceboxd.provider_actor import description_of
+from voiceboxd.provider_control import ProviderControl
 from voiceboxd.session import Session, Sessions
 from voiceboxd.tally import Tally
 
@@ -49,6 +50,7 @@ class ClientGateway:
         status: Callable[[], dict[str, Any]],
         providers: Callable[[], list[dict[str, Any]]],
         installer: Installer,
+        control: ProviderControl,
         shutdown: Callable[[str], None],
     ) -> None:
         self._link = link
@@ -62,6 +64,7 @@ class ClientGateway:
         self._status = status
         self._providers = providers
         self._installer = installer
+        self._control = control
         self._shutdown = shutdown
         self._decoder = schema.Decoder(wire.CLIENT_TO_DAEMON)
         self._handlers: dict[type[schema.Message], Handler] = {
@@ -75,6 +78,7 @@ class ClientGateway:
             schema.Providers: self._answer_providers,
             schema.AddProvider: self._answer_add,
             schema.RemoveProvider: self._answer_remove,
+            schema.ControlProvider: self._answer_control,
             schema.Stop: self._answer_stop,
             schema.Shutdown: self._answer_shutdown,
             schema.Bye: lambda session, _message, _payload: self.closed(session),
@@ -182,7 +186,7 @@ class ClientGateway:
             version=__version__,
             pid=os.getpid(),
             mode=self._mode,
-            features=[],
+            features=list(wire.FEATURES),
             limits={"max_text": wire.MAX_TEXT, "text_window": wire.TEXT_WINDOW},
         )
         self._link.send(peer, schema.encode(welcome))
@@ -265,6 +269,13 @@ class ClientGateway:
             return schema.ProviderRemoved(query=message.query)
 
         self._tasks.start_soon(self._carry_out, session, message.query, remove)
+
+    def _answer_control(self, session: Session, message: schema.ControlProvider, _: memoryview) -> None:
+        async def control() -> schema.Message:
+            actor = await self._control.carry_out(message.action, message.provider)
+            return schema.ProviderControlled(query=message.query, provider=description_of(actor))
+
+        self._tasks.start_soon(self._carry_out, session, message.query, control)
 
     async def _carry_out(self, session: Session, query: int, work: Callable[[], Awaitable[schema.Message]]) -> None:
         """Answer with what `work` comes to, once it has."""

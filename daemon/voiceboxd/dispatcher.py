@@ -18,11 +18,14 @@ from voicebox_protocol.capabilities import Capabilities, speaks
 from voicebox_protocol.configuration import Config
 from voiceboxd import provider_state as fsm
 from voiceboxd import scheduler
-from voiceboxd.choice import Undecided, Wish, choose
-from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
+from voiceboxd.candidates import Undecided, Wish
+from voiceboxd.choice import choose
+from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
+from voiceboxd.failover import successor
 from voiceboxd.ledger import Ledger
 from voiceboxd.provider_gateway import ProviderGateway
-from voiceboxd.request import Request
+from voiceboxd.request import Assignment, Request
+from voiceboxd.resumption import standing
 from voiceboxd.segmentation import has_words
 from voiceboxd.session import Session
 from voiceboxd.tally import Tally
@@ -48,10 +51,11 @@ class Dispatcher:
         self.ledger = ledger
         self._gateway = gateway
         self._config = config
-        self._wish = Wish(config.speech.voice, config.speech.provider)
+        self._wish = Wish(config.speech.voice, config.speech.provider, config.order)
         self._deadline = timers.timer(self._expire)
         self._tally = tally
         self._served: dict[str, int] = {}
+        self._doubted: set[str] = set()
         self._turn = 0
         self._outbox: Outbox
         self._stopping = False
@@ -81,7 +85,7 @@ class Dispatcher:
         self._busy = True
         log.info("request", req=say.req, chars=len(text), more=bool(say.more), session=session.id)
         self._served.setdefault(session.id, self._turn)
-        if not say.more and not has_words(text):
+        if not say.more and not has_words(text) and not say.from_segment:
             nothing = errors.NothingToSay("the text holds no letter and no digit")
             self._do(self.ledger.fail(request, nothing, now))
         else:
@@ -95,6 +99,10 @@ class Dispatcher:
             return errors.ShuttingDown("the daemon is ending")
         if self.ledger.knows(say.req):
             return errors.DuplicateRequest(f"a request {say.req} exists already")
+        try:
+            standing(say)
+        except errors.BadRequest as error:
+            return error
         limits = self._config.daemon
         own = sum(request.session == session.id for request in self.ledger.requests.values())
         if len(self.ledger.requests) >= limits.max_requests or own >= limits.max_requests_per_client:
@@ -138,6 +146,9 @@ class Dispatcher:
             return
         was_open = window.open
         window.credit(message.req, message.first, message.last, anyio.current_time())
+        for provider in list(self._doubted):
+            self._hedge(provider)
+            self._pump_provider(provider)
         if self._starved:
             self._pump_starved()
         elif window.open and not was_open:
@@ -193,7 +204,8 @@ class Dispatcher:
         self._described = anyio.Event()
 
     def provider_up(self, provider: str) -> None:
-        """A provider takes work."""
+        """A provider takes work: first what one of whom nobody knows whether it lives has had."""
+        self._hedge(provider)
         self._pump_provider(provider)
 
     def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
@@ -201,11 +213,27 @@ class Dispatcher:
         now = anyio.current_time()
         self._do(self.ledger.provider_lost(provider, epoch, reason, now))
         if gone:
+            error = errors.ProviderFailed(self._why(provider, reason))
             for request in [r for r in self.ledger.requests.values() if _assigned(r) == provider]:
-                self._do(self.ledger.fail(request, errors.ProviderFailed(f"{provider}: {reason}"), now))
+                self._do(self.ledger.strand(request, error))
             self._tell_described()
             self._assign_waiting()
         self._pump_provider(provider)
+
+    def provider_doubted(self, provider: str, epoch: int) -> None:
+        """An incarnation owes a sign of life: what it has in work goes to whoever is free."""
+        self._doubted.add(provider)
+        self._hedge(provider)
+        self._pump_provider(provider)
+
+    def _hedge(self, provider: str) -> None:
+        actor, now = self._gateway.actors[provider], anyio.current_time()
+        suspects = [worker for worker in actor.workers if worker.phase is fsm.Phase.SUSPECT]
+        if not suspects:
+            self._doubted.discard(provider)
+        for worker in suspects:
+            if actor.free_worker(self.ledger.in_work) is not None:
+                self._do(self.ledger.take_over(provider, worker.epoch, now))
 
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
         return self._gateway.leave(provider, epoch, reason)
@@ -232,24 +260,32 @@ class Dispatcher:
         if ledger.in_work(provider, epoch) < held:
             # Not for a message that repeats the end of a segment: the state machine would count one too few.
             unwanted = effects is None or isinstance(message, schema.SegmentCancelled)
-            self._gateway.actors[provider].post(fsm.JobEnded(isinstance(message, schema.SegmentDone), unwanted))
+            self._job_ended(provider, epoch, delivered=isinstance(message, schema.SegmentDone), unwanted=unwanted)
         if effects is None:
             self._tally.count("stale attempt")
         self._do(effects or [])
         if not isinstance(message, schema.Chunk):
             self._pump_provider(provider)
 
+    def _job_ended(self, provider: str, epoch: int, *, delivered: bool, unwanted: bool) -> None:
+        worker = self._gateway.worker(provider, epoch)
+        if worker is not None:
+            worker.post(fsm.JobEnded(delivered, unwanted))
+            if delivered:
+                self._gateway.actors[provider].segment_done(worker)
+
     # --- choosing and dispatching
 
     def _assign_waiting(self) -> None:
         for request in list(self.ledger.requests.values()):
-            if request.assignment is None:
+            if not request.ended and (request.assignment is None or request.stranded):
                 self._assign(request)
 
     def _assign(self, request: Request) -> None:
+        """Find who speaks a request that is new or stranded; if there is nobody, it ends."""
         now = anyio.current_time()
         try:
-            chosen = choose(request.say, self._gateway.candidates(), self._wish)
+            chosen = self._choose(request)
         except errors.VoiceboxError as error:
             self._do(self.ledger.fail(request, error, now))
             return
@@ -257,8 +293,23 @@ class Dispatcher:
             for provider in chosen.ask:
                 self._demand(provider, request)
             return
-        self._do(self.ledger.accept(request, chosen, now))
+        if request.stranded:
+            log.info("failover", req=request.req, provider=chosen.provider, code=request.stranded.code)
+            self._do(self.ledger.hand_on(request, chosen, now))
+        else:
+            self._do(self.ledger.accept(request, chosen, now))
         self._pump(request)
+
+    def _choose(self, request: Request) -> Assignment | Undecided:
+        candidates = self._gateway.candidates()
+        if request.stranded:
+            return successor(request, candidates, self._wish)
+        return choose(request.say, candidates, self._wish)
+
+    def _why(self, provider: str, reason: str) -> str:
+        """Why nobody waits for a provider any more, in words."""
+        own = next((each for each in self._gateway.candidates() if each.id == provider and each.trouble), None)
+        return own.troubled().why if own else f"{provider}: {reason}"
 
     def _demand(self, provider: str, request: Request | None, *, speak: bool = True) -> None:
         actor = self._gateway.actors[provider]
@@ -267,7 +318,10 @@ class Dispatcher:
                 boot=self.ledger.boot, req=request.req, code="STARTING", message=f"starting {provider}"
             )
             self._do([ToClient(request.session, notice)])
-        actor.post(fsm.Demand(speak))
+        if speak:
+            actor.want()
+        else:
+            actor.describe()
 
     def describe_all(self) -> None:
         """Start every provider of which it is not known what it can do."""
@@ -308,22 +362,35 @@ class Dispatcher:
             self._pump_provider(provider)
 
     def _pump_provider(self, provider: str) -> None:
-        """Give a provider as much as it takes."""
+        """Give a provider as much as it takes, and let it have as many processes as it needs."""
         actor = self._gateway.actors[provider]
         while (request := self._next_for(provider)) is not None:
-            if not actor.serving:
+            if not any(worker.serving for worker in actor.workers):
                 self._demand(provider, request)
-                return
-            assert actor.capabilities is not None
-            if self.ledger.in_work(provider, actor.epoch) >= actor.capabilities.concurrency:
-                return
+                break
+            worker = actor.free_worker(self.ledger.in_work)
+            if worker is None:
+                break
             if not self._memory_left():
                 self._starve()
-                return
+                break
+            if broken := self.ledger.renew(request, actor.fingerprint, anyio.current_time()):
+                self._do(broken)
+                continue
             self._turn += 1
             self._served[request.session] = self._turn
-            actor.post(fsm.JobStarted())
-            self._do(self.ledger.dispatch(request, actor.epoch, anyio.current_time()))
+            worker.post(fsm.JobStarted())
+            self._do(self.ledger.dispatch(request, worker.epoch, anyio.current_time()))
+        if not any(_assigned(request) == provider and request.attempts for request in self.ledger.requests.values()):
+            actor.between_requests()
+        actor.review()
+
+    def waiting(self, provider: str) -> int:
+        """How many requests have a segment that a worker of this provider could begin."""
+        return sum(
+            _assigned(request) == provider and scheduler.may_begin(request, self.ledger.windows)
+            for request in self.ledger.requests.values()
+        )
 
     def _next_for(self, provider: str) -> Request | None:
         own = (request for request in self.ledger.requests.values() if _assigned(request) == provider)
@@ -392,13 +459,16 @@ class Dispatcher:
         _log_end(end)
 
     def _do(self, effects: list[Effect]) -> None:
+        stranded = [self.ledger.requests[effect.req] for effect in effects if isinstance(effect, Seek)]
         for effect in effects:
             if isinstance(effect, ToProvider):
                 self._gateway.send(effect)
-            else:
+            elif isinstance(effect, ToClient):
                 if isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
                     self._ended(effect.session, effect.message)
                 self._outbox.send(effect)
+        for request in stranded:
+            self._assign(request)
         if self._busy and self.idle:
             self._busy = False
             self.on_idle()

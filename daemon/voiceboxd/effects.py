@@ -1,4 +1,4 @@
-"""What the pure cores want done: messages to send. `Dispatcher` carries them out."""
+"""What the pure cores want done: messages to send, speakers to find. `Dispatcher` carries them out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ class ToProvider(NamedTuple):
     payload: Payload | None = None
 
 
-Effect = ToClient | ToProvider
+class Seek(NamedTuple):
+    """Find somebody else who speaks a request, or end it."""
+
+    req: str
+
+
+Effect = ToClient | ToProvider | Seek
 
 
 class Violation(Exception):

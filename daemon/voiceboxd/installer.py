@@ -93,9 +93,9 @@ class Installer:
     async def _prove(self, entry: Installed) -> ProviderActor:
         """Start it once, only to be asked what it can do."""
         actor = self._gateway.actors[entry.id] = self._make(entry)
-        actor.post(fsm.Demand(speak=False))
+        actor.describe()
         while actor.capabilities is None:
-            if actor.phase in _FAILED or actor.epoch > 1:
+            if actor.phase in _FAILED or actor.history.epochs > 1:
                 reason = actor.reason
                 await self._dismiss(actor, f"it cannot be used: {reason}")
                 raise errors.ProviderFailed(f"{entry.id} cannot be used: {reason}")
@@ -125,8 +125,9 @@ class Installer:
     async def _dismiss(self, actor: ProviderActor, reason: str) -> None:
         """End its requests, then its process, and forget it."""
         actor.retired = True
-        self._dispatcher.provider_lost(actor.id, actor.epoch, reason, gone=True)
-        actor.post(fsm.StopAsked(reason))
+        for worker in actor.workers:
+            self._dispatcher.provider_lost(actor.id, worker.epoch, reason, gone=True)
+        actor.stop(reason)
         await actor.gone()
         self._gateway.dismiss(actor)
 

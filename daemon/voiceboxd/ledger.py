@@ -11,22 +11,24 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from voicebox_protocol import checksum, errors, schema, wire
+from voiceboxd import messages
 from voiceboxd.chunk_rules import checked_pieces, marks_in_request
-from voiceboxd.effects import Effect, Payload, ToClient, ToProvider, Violation
-from voiceboxd.request import Assignment, Request, Work, segment_seed
-from voiceboxd.scripts import foreign_words
+from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
+from voiceboxd.messages import REASON_TOLD
+from voiceboxd.request import Assignment, Passed, Request, Work
+from voiceboxd.resumption import standing
+from voiceboxd.scripts import foreign_words, quoted
 from voiceboxd.segmentation import Segmenter
 from voiceboxd.window import BYTES_PER_FRAME, Window
 
 MAX_TRIES = 2
+# With less than this much unheard sound before it, a listener would hear that a provider gives no sign of life.
+HEDGE_BELOW_S = 1.0
 REMEMBERED = 4096
 # A streamed text must not need more of itself to be cut than the client may send: at most three quarters of TEXT_WINDOW
 # are sure to be granted, and a character takes up to four bytes.
 LONGEST_SEGMENT = 12_000
 LONGEST_DEADLINE_MS = 10**12
-# Together with the message below what a header holds, however many bytes each character takes.
-_RUNS_TOLD = 24
-_REASON_TOLD = 400
 
 
 class Slot(NamedTuple):
@@ -92,6 +94,7 @@ class Ledger:
         request.early_text.append(text)
         request.text_received = len(text.encode())
         request.text_ended = not say.more
+        request.stand(standing(say))
         self.requests[say.req] = request
         self.windows.setdefault(session, Window(now))
         return request
@@ -100,19 +103,16 @@ class Ledger:
         """It is known who will speak it."""
         request.assignment = assignment
         longest = min(assignment.max_chars, LONGEST_SEGMENT)
-        request.segmenter = Segmenter(assignment.language, longest, shorten_first=not assignment.streaming)
-        accepted = schema.Accepted(
-            boot=self.boot,
-            req=request.req,
-            seed=request.seed,
-            sample_rate=assignment.sample_rate,
-            provider=assignment.provider,
-            voice=assignment.voice,
-            language=assignment.language,
+        request.segmenter = Segmenter(
+            assignment.language,
+            longest,
+            shorten_first=not assignment.streaming,
+            number=request.say.from_segment or 0,
+            position=request.say.from_char or 0,
         )
         early, request.early_text = "".join(request.early_text), []
-        effects: list[Effect] = [ToClient(request.session, accepted)]
-        return effects + self._take_text(request, early, now)
+        told = [messages.accepted(self.boot, request), *self._tell_who_speaks(request, "speaks")]
+        return told + self._take_text(request, early, now)
 
     def text(self, request: Request, text: str, last: bool, now: float) -> list[Effect]:
         """More text came from the client."""
@@ -144,12 +144,21 @@ class Ledger:
                 break
             request.text_consumed += len(segment.text.encode())
             if not segment.speakable:
+                if request.part:
+                    return self.fail(request, _no_such_part(segment.number), now)
                 request.delivered_chars = segment.end
                 continue
-            if foreign := foreign_words(segment.text, request.assignment.scripts):
-                return self.fail(request, _unspeakable(request.assignment, foreign), now)
-            request.work = Work(segment, start=request.frames)
+            work = request.begin(segment)
+            if foreign := not request.stranded and foreign_words(segment.text, request.assignment.scripts):
+                return self.strand(request, _unspeakable(request.assignment, foreign))
+            if work.frames and not request.stranded and not request.assignment.deterministic:
+                who = request.assignment.provider
+                return self._inexact(
+                    request, f"the daemon before has gone, and {who} never repeats itself exactly", now
+                )
         if request.work is None and request.segmenter.exhausted:
+            if request.part:
+                return self.fail(request, _no_such_part(request.say.from_segment or 0), now)
             if not request.spoken:
                 return self.fail(request, errors.NothingToSay("the text holds no letter and no digit"), now)
             return self._end(request, "Done", None, now)
@@ -174,32 +183,9 @@ class Ledger:
         work.attempt, work.seq, work.proof_owed = request.attempts, 0, work.frames > 0
         self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
         request.provider = (provider, epoch)
-        request.run_by(provider, epoch)
-        return [ToProvider(provider, epoch, self._synthesize(request, work, epoch, now), work.segment.text.encode())]
-
-    def _synthesize(self, request: Request, work: Work, epoch: int, now: float) -> schema.Synthesize:
-        say, assignment = request.say, request.assignment
-        assert assignment is not None
-        assert work.attempt is not None
-        return schema.Synthesize(
-            boot=self.boot,
-            epoch=epoch,
-            req=request.req,
-            attempt=work.attempt,
-            segment=work.segment.number,
-            voice=assignment.voice,
-            language=assignment.language,
-            model=say.model,
-            instruct=say.instruct,
-            speed=say.speed,
-            pitch=say.pitch,
-            volume=say.volume,
-            seed=segment_seed(request.seed, work.segment.number),
-            sample_rate=assignment.sample_rate,
-            options=say.options,
-            from_frame=work.frames or None,
-            deadline_ms=None if request.deadline is None else max(0, int((request.deadline - now) * 1000)),
-        )
+        request.run_by(assignment.speaker, epoch)
+        order = messages.synthesize(self.boot, request, epoch, now)
+        return [ToProvider(provider, epoch, order, work.segment.text.encode())]
 
     def chunk(
         self, provider: str, epoch: int, chunk: schema.Chunk, payload: Payload, now: float
@@ -248,13 +234,7 @@ class Ledger:
         work.proof_owed = False
         if (proof.frames, proof.crc32) == (work.frames, work.crc):
             request.weaken("exact")
-            notice = schema.Notice(
-                boot=self.boot,
-                req=request.req,
-                code="RESUMED",
-                message=f"{provider} goes on exactly where it broke off",
-            )
-            return [ToClient(request.session, notice)]
+            return [self._notice(request, "RESUMED", f"{provider} goes on exactly where it broke off")]
         cancel = self._cancel_attempt(request)
         work.attempt = None
         return cancel + self._inexact(request, f"{provider} did not repeat the same samples", now)
@@ -273,7 +253,7 @@ class Ledger:
         work.attempt = None
         if not work.frames:
             assert request.assignment is not None
-            return self.fail(request, _unspeakable(request.assignment, [work.segment.text.strip()[:40]]), now)
+            return self._refused(request, _unspeakable(request.assignment, [work.segment.text.strip()[:40]]))
         request.spoken = True
         self._close(request, work)
         return self._advance(request, now)
@@ -289,6 +269,8 @@ class Ledger:
         assert request.work is not None
         request.work.attempt = None
         error = errors.from_wire(failed.code, failed.message)
+        if isinstance(error, errors.Unspeakable):
+            return self._refused(request, error)
         if isinstance(error, errors.UsageError | errors.SpeechError):
             return self.fail(request, error, now)
         return self._broke(request, f"{provider}: {failed.message}", now)
@@ -308,23 +290,106 @@ class Ledger:
                 effects += self._broke(request, f"{provider}: {reason}", now)
         return effects
 
+    def take_over(self, provider: str, epoch: int, now: float) -> list[Effect]:
+        """An incarnation owes a sign of life and another one is free: give it the work whose listener is about to hear a gap.
+        What cannot be continued exactly stays where it is, for the first one may come back."""
+        effects: list[Effect] = []
+        for slot in sorted(self._slots.get((provider, epoch), ())):
+            request = self._at_work(provider, epoch, slot.req, slot.attempt)
+            if request is None or not self._may_move(request):
+                continue
+            assert request.work is not None
+            effects += self._cancel_attempt(request)
+            request.work.attempt = None
+            request.runs[-1].outcome, request.runs[-1].reason = "failed", f"{provider}: it gave no sign of life in time"
+        return effects
+
+    def _may_move(self, request: Request) -> bool:
+        work, assignment = request.work, request.assignment
+        assert work is not None
+        assert assignment is not None
+        held = self.windows[request.session].seconds_of(request.req)
+        return held < HEDGE_BELOW_S and (assignment.deterministic or not work.frames)
+
     def _broke(self, request: Request, reason: str, now: float) -> list[Effect]:
         """An attempt failed half-way: try again, exactly if that can be; a segment that fails twice in place is poison."""
         work, assignment = request.work, request.assignment
         assert work is not None
         assert assignment is not None
         work.attempt = None
-        reason = reason[:_REASON_TOLD]
-        request.runs[-1].outcome, request.runs[-1].reason = "failed", reason
+        reason = reason[:REASON_TOLD]
+        request.broke(reason)
         work.failures = 1 if work.frames > work.frames_at_failure else work.failures + 1
         # Kept when the segment is begun again: one that breaks off no later has not got on.
         work.frames_at_failure = work.frames
+        exact = not work.frames or assignment.deterministic
+        if not exact and (request.say.on_failure or "next") != "segment":
+            return self._inexact(request, reason, now)
         if work.failures >= MAX_TRIES:
-            error = errors.ProviderFailed(f"failed {work.failures} times at the same place: {reason}")
-            return self.fail(request, error, now)
-        if not work.frames or assignment.deterministic:
+            return self.strand(
+                request, errors.ProviderFailed(f"failed {work.failures} times at the same place: {reason}")
+            )
+        if assignment.metered:
+            return self.strand(request, errors.ProviderFailed(f"{reason}; it costs money and is not asked again"))
+        return [] if exact else self._inexact(request, reason, now)
+
+    # --- another goes on
+
+    def strand(self, request: Request, error: errors.VoiceboxError) -> list[Effect]:
+        """Whoever speaks it cannot go on: somebody else is sought, and if there is nobody, this is its end."""
+        if request.ended or request.stranded:
             return []
-        return self._inexact(request, reason, now)
+        assert request.assignment is not None
+        effects = self._cancel_attempt(request)
+        if request.work is not None:
+            request.work.attempt = None
+        request.stranded = error
+        request.tried.append(Passed(request.assignment.speaker, str(error)[:REASON_TOLD]))
+        return [*effects, Seek(request.req)]
+
+    def _refused(self, request: Request, error: errors.Unspeakable) -> list[Effect]:
+        """A provider lives on but cannot speak a segment's words."""
+        request.broke(str(error)[:REASON_TOLD])
+        return self.strand(request, error)
+
+    def hand_on(self, request: Request, successor: Assignment, now: float) -> list[Effect]:
+        """Somebody goes on with a stranded request, with its running segment from the start if not exactly."""
+        before, error, work = request.assignment, request.stranded, request.work
+        assert before is not None
+        assert error is not None
+        assert request.segmenter is not None
+        exact = work is None or not work.frames or successor.repeats(before)
+        if not exact and request.say.on_failure == "fail":
+            return self.fail(request, error, now)
+        request.assignment, request.stranded = successor, None
+        request.segmenter.shorten(successor.max_chars)
+        if work is not None:
+            work.failures, work.frames_at_failure = 0, -1
+        told = self._tell_who_speaks(request, "goes on")
+        effects = [] if exact else self._inexact(request, str(error)[:REASON_TOLD], now)
+        # What is skipped may have been the last.
+        return effects if request.ended else told + effects
+
+    def renew(self, request: Request, fingerprint: str, now: float) -> list[Effect]:
+        """The incarnation that speaks next has this fingerprint: what one of another had begun is not continued exactly."""
+        assignment = request.assignment
+        assert assignment is not None
+        if fingerprint == assignment.fingerprint:
+            return []
+        request.assignment = assignment._replace(fingerprint=fingerprint)
+        if request.work is None or not request.work.frames:
+            return []
+        return self._inexact(request, f"{assignment.provider} came back as another version of itself", now)
+
+    def _tell_who_speaks(self, request: Request, how: str) -> list[Effect]:
+        """A notice if somebody should have spoken and does not."""
+        assignment = request.assignment
+        assert assignment is not None
+        whys = [each.why for each in assignment.passed if each.broken]
+        return [self._notice(request, "FAILOVER", f"{'; '.join(whys)}; {assignment.speaker} {how}")] if whys else []
+
+    def _notice(self, request: Request, code: str, words: str) -> ToClient:
+        return messages.notice(self.boot, request, code, words)
 
     def _inexact(self, request: Request, reason: str, now: float) -> list[Effect]:
         """The client has a part of the segment that cannot be continued exactly: do as the request says."""
@@ -339,12 +404,10 @@ class Ledger:
                 boot=self.boot, req=request.req, segment=work.segment.number, frames=work.start, reason=reason
             )
             return [ToClient(request.session, reset)]
-        notice = schema.Notice(
-            boot=self.boot, req=request.req, code="SKIPPED", message=f"the rest of a sentence is missing: {reason}"
-        )
         request.spoken = True
         request.work = None
-        return [ToClient(request.session, notice), *self._advance(request, now)]
+        skipped = self._notice(request, "SKIPPED", f"the rest of a sentence is missing: {reason}")
+        return [skipped, *self._advance(request, now)]
 
     def _close(self, request: Request, work: Work) -> None:
         request.segments += 1
@@ -428,30 +491,12 @@ class Ledger:
             request.runs[-1].outcome = kind.lower()
         if kind != "Done" and (window := self.windows.get(request.session)) is not None:
             window.forget(request.req)
-        return [*effects, ToClient(request.session, self._terminal(request, kind, error, now))]
+        return [*effects, messages.terminal(self.boot, request, kind, error, now)]
 
-    def _terminal(self, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> schema.Message:
-        assignment = request.assignment
-        fields = {
-            "boot": self.boot,
-            "req": request.req,
-            "provider": assignment.provider if assignment else None,
-            "voice": assignment.voice if assignment else None,
-            "sample_rate": assignment.sample_rate if assignment else None,
-            "frames": request.frames,
-            "segments": request.segments,
-            "delivered_chars": request.delivered_chars,
-            "seed": request.seed,
-            "resumed": request.resumed,
-            "attempts": [run.as_map() for run in request.runs[-_RUNS_TOLD:]],
-            "first_audio_ms": None if request.first_audio is None else (request.first_audio - request.arrived) * 1000,
-            "total_ms": (now - request.arrived) * 1000,
-        }
-        if error is not None:
-            fields |= {"code": error.code, "message": str(error)[:4096]}
-        return schema.STRUCTS[kind](**fields)
+
+def _no_such_part(segment: int) -> errors.BadRequest:
+    return errors.BadRequest(f"from_frame counts frames of segment {segment}, in which nothing is spoken")
 
 
 def _unspeakable(assignment: Assignment, words: list[str]) -> errors.Unspeakable:
-    quoted = ", ".join(f"“{word}”" for word in words)
-    return errors.Unspeakable(f"the voice {assignment.voice} of {assignment.provider} cannot read {quoted}")
+    return errors.Unspeakable(f"the voice {assignment.voice} of {assignment.provider} cannot read {quoted(words)}")

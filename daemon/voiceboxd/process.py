@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,12 +20,16 @@ import psutil
 import structlog
 
 from voicebox_protocol.startline import StartLine
+from voiceboxd.death_watch import DeathPage, DeathWatch, dying_code
 
 log = structlog.get_logger()
 
 _LOG_LIMIT = 1_000_000
 _TAIL = 5
 _START_LINE_S = 5.0
+
+# One thread watches all providers.
+_deaths = DeathWatch()
 
 
 class ProviderProcess:
@@ -34,36 +39,91 @@ class ProviderProcess:
         self._process = process
         self._log = log
         self._log_start = log_start
+        self._page: DeathPage | None = None
+        self._on_dying: Callable[[str], None] | None = None
         self.pid = process.pid
 
     @classmethod
-    async def spawn(cls, command: list[str], start: StartLine, log: Path) -> ProviderProcess:
-        """Start `command` and write its start line. Raises `OSError` or `ValueError` if that cannot be done."""
+    async def spawn(
+        cls, command: list[str], start: StartLine, log: Path, on_dying: Callable[[str], None] | None = None
+    ) -> ProviderProcess:
+        """Start `command` and write its start line. Raises `OSError` or `ValueError` if that cannot be done.
+
+        `on_dying`, for our own runner only: called on the event loop with the reason, in words, as soon as it is known
+        that the process dies, when its memory is not yet free. At most once, after `spawn` and before `wait` return; not
+        at all where the system has no such notice, nor for an orderly end or one whose exit is known as soon.
+        """
+        page = DeathPage.make() if on_dying is not None else None
+        if page is None or on_dying is None:
+            spawned = await cls._open(command, log)
+            await spawned._tell(start)
+            return spawned
+        try:
+            spawned = await cls._open(command, log, page.descriptor)
+            await spawned._tell(start._replace(death_fd=page.descriptor))
+        finally:
+            page.close()
+        spawned._watch(page, on_dying)
+        return spawned
+
+    @classmethod
+    async def _open(cls, command: list[str], log: Path, *descriptors: int) -> ProviderProcess:
         _rotate(log)
         with log.open("ab") as output:
             log_start = output.seek(0, os.SEEK_END)
             process = await anyio.open_process(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=descriptors,
             )
-        spawned = cls(process, log, log_start)
-        assert process.stdin is not None
+        return cls(process, log, log_start)
+
+    async def _tell(self, start: StartLine) -> None:
+        """Write the start line."""
+        assert self._process.stdin is not None
         try:
             with anyio.fail_after(_START_LINE_S):
-                await process.stdin.send(start.encode())
+                await self._process.stdin.send(start.encode())
         except TimeoutError:
-            spawned.kill()
+            self.kill()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             # One that died at once has broken the pipe, and its exit code tells more than that. One that lives on
             # without reading will not say Hello.
             pass
         except BaseException:
-            spawned.kill()
+            self.kill()
             raise
-        return spawned
+
+    def _watch(self, page: DeathPage, on_dying: Callable[[str], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            code = dying_code(self.pid)
+            with contextlib.suppress(RuntimeError):  # the daemon's loop has ended
+                loop.call_soon_threadsafe(self._dying, "its process died" if code is None else describe_exit(code))
+
+        self._page, self._on_dying = page, on_dying
+        _deaths.watch(page, told)
+
+    def _dying(self, reason: str) -> None:
+        on_dying, self._on_dying = self._on_dying, None
+        if on_dying is not None:
+            # One that became another program, or lost its I/O thread, is no provider any more either.
+            self.kill()
+            on_dying(reason)
 
     async def wait(self) -> int:
         """Its exit code, once it is gone; then whatever was left of its group is ended too."""
-        code = await self._process.wait()
+        try:
+            code = await self._process.wait()
+        finally:
+            self._on_dying = None
+            if self._page is not None:
+                _deaths.forget(self._page)
+                self._page = None
         self.kill()
         if self._process.stdin is not None:
             await self._process.stdin.aclose()

@@ -1,35 +1,30 @@
-"""One provider: carries out what its state machine says, and owns its process, epoch and timer."""
+"""One provider: owns its worker processes, and sees to it that there are as many as there should be."""
 
 from __future__ import annotations
 
-import os
-import random
-import secrets
-from collections import deque
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import anyio
-import anyio.abc
 import msgspec
-import structlog
+import psutil
 
 from voicebox_protocol.capabilities import Capabilities
-from voicebox_protocol.startline import StartLine
+from voicebox_protocol.configuration import ProviderConfig, keep_alive_seconds
 from voiceboxd import provider_state as fsm
-from voiceboxd.process import Children, ProviderProcess, describe_exit, leashed, our_runner
+from voiceboxd import recycling, staffing
+from voiceboxd.provider_state import Phase
 from voiceboxd.registry import Installed
-from voiceboxd.timers import Timers
+from voiceboxd.restart import RestartPolicy
+from voiceboxd.worker import Worker, Workshop
 
-log = structlog.get_logger()
-
-
-class Door(NamedTuple):
-    """Where providers connect: the address, and the key if the transport has one."""
-
-    address: str
-    server_key: str | None
+# Which worker's phase is the provider's: the first of these that one is in.
+_TELLING = (
+    Phase.BUSY, Phase.READY, Phase.LOADING, Phase.STARTING, Phase.SUSPECT, Phase.DRAINING, Phase.KILLING,
+    Phase.BACKOFF, Phase.QUARANTINED, Phase.FAILED, Phase.STOPPED,
+)  # fmt: skip
 
 
 class Listener(Protocol):
@@ -41,16 +36,33 @@ class Listener(Protocol):
     def provider_described(self, provider: str) -> None:
         """It is known what it can do."""
 
+    def provider_doubted(self, provider: str, epoch: int) -> None:
+        """This incarnation has work and owes a sign of life."""
+
     def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
         """What this incarnation had in work is lost; `gone`: nobody will start it again soon."""
 
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
         """Tell it to exit; False if it has not said Hello yet."""
 
+    def waiting(self, provider: str) -> int:
+        """How many segments could be spoken now if it had workers for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """A snapshot of one process."""
+
+    pid: int | None
+    phase: str
+    epoch: int
+    rss_bytes: int | None
+    jobs: int
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatistics:
-    """A snapshot for `status`."""
+    """A snapshot for `status`. `retry_in_s`: when it is started again, or may be tried again."""
 
     id: str
     engine: str | None
@@ -59,227 +71,275 @@ class ProviderStatistics:
     phase: str
     epoch: int
     restarts: int
-    pid: int | None
-    rss_bytes: int | None
+    failures: int
+    retry_in_s: float | None
     device: str | None
     vram_bytes: int | None
     reason: str | None
-    jobs: int
+    standby_pid: int | None
+    workers: tuple[WorkerStatistics, ...]
 
 
 class ProviderActor:
-    """Sole writer of one provider's state. Everything that happens to it comes in by `post`."""
+    """Owns what one provider's workers share, and the workers. `entry` says what is started."""
 
-    def __init__(
-        self,
-        entry: Installed,
-        door: Door,
-        *,
-        listener: Listener,
-        children: Children,
-        timers: Timers,
-        tasks: anyio.abc.TaskGroup,
-        log_dir: Path,
-    ) -> None:
+    def __init__(self, entry: Installed, workshop: Workshop, *, listener: Listener) -> None:
         self.entry = entry
-        self._door = door
-        self._listener = listener
-        self._children = children
-        self._tasks = tasks
-        self._log_file = log_dir / f"provider-{entry.id}.log"
-        self._timer = timers.timer(self._tick)
-        self._state = fsm.ProviderState(limits=_limits(entry))
-        self._inbox: deque[fsm.Event] = deque()
-        self._processing = False
-        self._process: ProviderProcess | None = None
-        self._condemned = 0
-        self._worked = 0
-        self._gone = anyio.Event()
-        self._gone.set()
-        self._changed = anyio.Event()
-        self.retired = False
+        self.history = fsm.History()
         self.capabilities: Capabilities | None = None
-        self.device: str | None = None
-        self.vram_bytes: int | None = None
-        self.token = ""
+        self.retired = False
+        self._workshop = workshop
+        self._listener = listener
+        self._workers = [self._new_worker()]
+        self._timer = workshop.timers.timer(self.review)
+        self._changed = anyio.Event()
+        self._reason: str | None = None
+        self._rested_since = -math.inf
+        self._worn: dict[int, str] = {}
+
+    def _new_worker(self) -> Worker:
+        return Worker(self, self._workshop, _limits(self.entry.config))
+
+    # --- how it is
 
     @property
     def id(self) -> str:
         return self.entry.id
 
     @property
-    def epoch(self) -> int:
-        return self._state.epoch
+    def workers(self) -> tuple[Worker, ...]:
+        return tuple(self._workers)
 
     @property
-    def phase(self) -> fsm.Phase:
-        return self._state.phase
-
-    @property
-    def alive(self) -> bool:
-        """Whether a process of its present epoch may be sending."""
-        return self._state.phase in fsm.ALIVE
-
-    @property
-    def serving(self) -> bool:
-        """Whether it takes work now."""
-        return self._state.phase in (fsm.Phase.READY, fsm.Phase.BUSY)
+    def phase(self) -> Phase:
+        """That of the worker which tells most."""
+        return min((worker.phase for worker in self._workers), key=_TELLING.index)
 
     @property
     def trouble(self) -> str | None:
         """Why it cannot be used and will not be soon, or None."""
-        if self._state.phase in (fsm.Phase.FAILED, fsm.Phase.QUARANTINED):
-            return f"{self._state.phase}: {self._state.reason}"
+        if self.phase in staffing.SPENT:
+            return f"{self.phase}: {self._reason}"
         return None
 
     @property
+    def fingerprint(self) -> str:
+        """What makes its sound, as it said last."""
+        return self.capabilities.fingerprint if self.capabilities else ""
+
+    @property
     def reason(self) -> str | None:
-        return self._state.reason
+        """Why one of its workers last ended, or was not what it should be."""
+        return self._reason
 
-    def post(self, event: fsm.Event) -> None:
-        """Let something happen. Effects may post again; events are taken in order."""
-        self._inbox.append(event)
-        if self._processing:
-            return
-        self._processing = True
-        try:
-            while self._inbox:
-                self._step(self._inbox.popleft())
-        finally:
-            self._processing = False
+    def worker(self, epoch: int | None) -> Worker | None:
+        """The one whose present incarnation this is."""
+        return next((worker for worker in self._workers if worker.epoch == epoch), None)
 
-    def _step(self, event: fsm.Event) -> None:
-        before = self._state.phase
-        if isinstance(event, fsm.JobStarted):
-            self._worked = self.epoch
-        self._state, effects = fsm.advance(self._state, event, anyio.current_time())
-        self._timer.set(self._state.wake_at)
-        self._changed.set()
-        self._changed = anyio.Event()
-        if self._state.phase is not before and not {before, self._state.phase} <= fsm.SERVING:
-            log.info("provider", provider=self.id, phase=str(self._state.phase), epoch=self.epoch, reason=self.reason)
-        for effect in effects:
-            self._carry_out(effect)
+    def free_worker(self, in_work: Callable[[str, int], int]) -> Worker | None:
+        """Who gets the next segment, if anybody."""
+        assert self.capabilities is not None
+        # Who has spoken already goes first: its caches are warm, and the spare stays one.
+        workers = sorted(self._workers, key=lambda worker: not worker.state.delivered)
+        loads = [(in_work(self.id, worker.epoch), worker.serving) for worker in workers]
+        chosen = staffing.free_worker(self.entry.config.workers, self.capabilities.concurrency, loads)
+        return None if chosen is None else workers[chosen]
 
-    def _carry_out(self, effect: fsm.Effect) -> None:
-        match effect:
-            case fsm.Spawn(epoch):
-                self.token = secrets.token_hex(16)
-                self._gone = anyio.Event()
-                self._tasks.start_soon(self._live, epoch, self._gone)
-            case fsm.Leave(reason):
-                if not self._listener.leave(self.id, self.epoch, reason):
-                    self._kill()
-            case fsm.Kill():
-                self._kill()
-            case fsm.Up():
-                self._listener.provider_up(self.id)
-            case fsm.Lost(epoch, reason, gone):
-                self._listener.provider_lost(self.id, epoch, reason, gone=gone)
+    # --- what is wanted of it
 
-    def _kill(self) -> None:
-        self._condemned = self.epoch
-        if self._process is not None:
-            self._process.kill()
+    def describe(self) -> None:
+        """Somebody wants to know what it can do."""
+        if self.phase is Phase.STOPPED:
+            self._workers[0].post(fsm.Demand(speak=False))
 
-    def _tick(self) -> None:
-        self.post(fsm.Tick())
+    def want(self) -> None:
+        """Somebody wants it loaded."""
+        self._rested_since = anyio.current_time()
+        coming = self._coming()
+        if not coming:
+            self._start_one()
+        for worker in coming:
+            # One that was only asked what it can do shall load as well.
+            worker.post(fsm.Demand(speak=True))
 
-    async def _live(self, epoch: int, gone: anyio.Event) -> None:
-        """One process from start to end."""
-        try:
-            reason, code = await self._run(epoch)
-        except Exception as error:
-            log.exception("a provider could not be run", provider=self.id)
-            reason, code = f"it could not be run: {error}", None
-        finally:
-            gone.set()
-        self.device = self.vram_bytes = None
-        if epoch == self.epoch:
-            self.post(fsm.Exited(reason, code, random.random()))
+    def stop(self, reason: str) -> None:
+        """Finish what is in work, and end; what kept it from being started is forgotten."""
+        self.history = self.history._replace(failures=0)
+        self._timer.set(None)
+        for worker in self._workers:
+            worker.post(fsm.StopAsked(reason))
 
-    async def _run(self, epoch: int) -> tuple[str, int | None]:
-        config = self.entry.config
-        start = StartLine(
-            address=self._door.address,
-            provider=self.id,
-            epoch=epoch,
-            token=self.token,
-            parent_pid=os.getpid(),
-            engine=config.engine or "",
-            server_key=self._door.server_key,
-            settings=config.settings,
-        )
-        try:
-            command = leashed(config.command) if config.command else our_runner()
-            process = await ProviderProcess.spawn(command, start, self._log_file)
-        except (OSError, ValueError) as error:
-            return f"it could not be started: {error}", None
-        self._process = process
-        try:
-            self._children.add(process.pid)
-            if self._condemned == epoch:
-                # It was condemned while it was being started, when there was nothing to kill yet.
-                process.kill()
-            code = await process.wait()
-        finally:
-            # Also when the daemon itself ends: nothing of ours outlives us.
-            process.kill()
-            self._children.remove(process.pid)
-            self._process = None
-        # What an engine wrote once it had texts to speak may quote them, and goes no further than its own log.
-        words = process.last_words() if code and self._worked != epoch else ""
-        return describe_exit(code) + (f" ({words})" if words else ""), code
+    async def gone(self) -> None:
+        """Wait until no process of this provider is left."""
+        for worker in self._workers:
+            await worker.gone()
 
     async def changed(self) -> None:
         """Wait until something has happened to it."""
         await self._changed.wait()
 
-    async def gone(self) -> None:
-        """Wait until no process of this provider is left."""
-        await self._gone.wait()
+    # --- how many there are
+
+    def review(self) -> None:
+        """Start or end processes until there are as many as there should be."""
+        if self.retired:
+            return
+        policy = _policy(self.entry.config)
+        wanted = staffing.staff(policy, self._situation(policy))
+        coming = self._coming()
+        for _ in range(len(coming), wanted.processes):
+            self._start_one()
+        resting = sorted((w for w in coming if w.phase is Phase.READY), key=lambda worker: worker.epoch)
+        for worker in resting[::-1][: max(0, len(coming) - wanted.processes)]:
+            worker.post(fsm.StopAsked("the spare is not needed" if wanted.processes else _idle(policy.keep_alive)))
+        self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
+
+    def _coming(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.phase in staffing.COMING]
+
+    def _start_one(self) -> None:
+        if any(worker.phase in staffing.SPENT for worker in self._workers):
+            return
+        stopped = [worker for worker in self._workers if worker.phase in (Phase.STOPPED, Phase.DRAINING)]
+        if not stopped:
+            self._workers.append(self._new_worker())
+        worker = min(stopped, key=lambda one: one.phase is not Phase.STOPPED, default=self._workers[-1])
+        worker.post(fsm.Demand(speak=True))
+
+    def _situation(self, policy: staffing.Policy) -> staffing.Situation:
+        now = anyio.current_time()
+        busy = [worker for worker in self._workers if worker.phase is Phase.BUSY]
+        # What a suspect has in work waits for somebody to take it over.
+        doubted = sum(worker.state.jobs for worker in self._workers if worker.phase is Phase.SUSPECT)
+        waiting = self._listener.waiting(self.id) + doubted
+        if busy or waiting:
+            self._rested_since = now
+        proven = any(worker.state.delivered for worker in self._workers)
+        return staffing.Situation(
+            phases=[worker.phase for worker in self._workers],
+            at_work=len(busy),
+            waiting=waiting,
+            rested=now - self._rested_since,
+            proven=proven,
+            room=proven and self._room_for_spare(policy),
+            accelerated=self._accelerated(),
+        )
+
+    def _room_for_spare(self, policy: staffing.Policy) -> bool:
+        if policy.standby != "auto" or len(self._coming()) > policy.workers:
+            # Not asked, or it is there already and its memory with it.
+            return True
+        memory = max((worker.memory() or 0 for worker in self._workers), default=0)
+        return staffing.room_for_spare(memory or None, psutil.virtual_memory().available)
+
+    def _accelerated(self) -> bool:
+        return any(w.vram_bytes or (w.device or "cpu").split(":")[0] != "cpu" for w in self._workers)
+
+    # --- what its workers tell
+
+    def worker_stepped(self, worker: Worker, before: Phase) -> None:
+        if worker.phase is not Phase.DRAINING or not any(one.serving for one in self._workers):
+            self._note_reason(worker)
+        if worker.phase is not before and worker.phase not in fsm.ALIVE:
+            self._worn.pop(worker.epoch, None)
+        self._changed.set()
+        self._changed = anyio.Event()
+        if worker.phase is Phase.READY and before in fsm.SERVING:
+            self._rested_since = anyio.current_time()
+
+    def _note_reason(self, worker: Worker) -> None:
+        """Kept until one of them is loaded anew."""
+        if worker.state.reason is not None or worker.phase is Phase.READY:
+            self._reason = worker.state.reason
+
+    def worker_up(self, worker: Worker) -> None:
+        self._listener.provider_up(self.id)
+
+    def worker_doubted(self, worker: Worker) -> None:
+        self._listener.provider_doubted(self.id, worker.epoch)
+
+    def worker_lost(self, worker: Worker, epoch: int, reason: str, *, gone: bool) -> None:
+        # While another one lives, or will, what waits need not be given up.
+        self._listener.provider_lost(self.id, epoch, reason, gone=gone and not self._coming())
+
+    def worker_leaves(self, worker: Worker, reason: str) -> bool:
+        return self._listener.leave(self.id, worker.epoch, reason)
+
+    # --- wear
+
+    def segment_done(self, worker: Worker) -> None:
+        """One of its workers has spoken a segment."""
+        worker.note_wear()
+        policy = recycling.RecyclePolicy(
+            self.entry.config.recycle_jobs, int(self.entry.config.recycle_growth_mb * 1_000_000)
+        )
+        if (why := recycling.worn(policy, worker.wear)) is not None:
+            self._worn[worker.epoch] = why
+
+    def between_requests(self) -> None:
+        """No request is half spoken: who is worn makes room for a fresh one."""
+        for epoch, why in list(self._worn.items()):
+            worker = self.worker(epoch)
+            if worker is not None and worker.phase is Phase.READY:
+                del self._worn[epoch]
+                worker.post(fsm.StopAsked(why, again=True))
+
+    # --- what it says of itself
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the state."""
-        own = self.capabilities
-        process = self._process
+        own, now = self.capabilities, anyio.current_time()
+        there = [worker for worker in self._workers if worker.pid or worker.phase is not Phase.STOPPED]
+        lead = max(there, key=lambda worker: worker.phase is self.phase, default=self._workers[0])
+        waits = lead.phase in fsm.RESTING and lead.state.wake_at is not None
         return ProviderStatistics(
             id=self.id,
             engine=own.engine if own else self.entry.config.engine,
             version=own.version if own else None,
             source=self.entry.source,
-            phase=str(self._state.phase),
-            epoch=self.epoch,
-            restarts=self._state.restarts,
-            pid=process.pid if process else None,
-            rss_bytes=process.memory() if process else None,
-            device=self.device,
-            vram_bytes=self.vram_bytes,
-            reason=self._state.reason,
-            jobs=self._state.jobs,
+            phase=str(self.phase),
+            epoch=lead.epoch,
+            restarts=self.history.restarts,
+            failures=self.history.failures,
+            retry_in_s=round((lead.state.wake_at or now) - now, 3) if waits else None,
+            device=lead.device,
+            vram_bytes=lead.vram_bytes,
+            reason=self._reason,
+            standby_pid=self._standby_pid(),
+            workers=tuple(
+                WorkerStatistics(one.pid, str(one.phase), one.epoch, one.memory(), one.state.jobs) for one in there
+            ),
         )
+
+    def _standby_pid(self) -> int | None:
+        """One that is ready though as many as may be at work are there."""
+        loaded = [worker for worker in self._workers if worker.serving]
+        ready = [worker for worker in loaded if worker.phase is Phase.READY]
+        if len(loaded) <= self.entry.config.workers or not ready:
+            return None
+        return max(ready, key=lambda worker: worker.epoch).pid
 
 
 def status_of(statistics: ProviderStatistics) -> dict[str, Any]:
     """One entry of `providers` in `status --json`."""
-    worker = {
-        "pid": statistics.pid,
-        "state": statistics.phase,
-        "epoch": statistics.epoch,
-        "rss_bytes": statistics.rss_bytes,
-    }
+    lead = next((w for w in statistics.workers if w.epoch == statistics.epoch), None)
     return {
         "id": statistics.id,
         "kind": "tts",
         "engine": statistics.engine,
         "version": statistics.version,
         "state": statistics.phase,
-        "pid": statistics.pid,
-        "standby_pid": None,
-        "workers": [worker] if statistics.pid else [],
+        "pid": lead.pid if lead else None,
+        "standby_pid": statistics.standby_pid,
+        "workers": [
+            {"pid": w.pid, "state": w.phase, "epoch": w.epoch, "rss_bytes": w.rss_bytes, "jobs": w.jobs}
+            for w in statistics.workers
+        ],
         "epoch": statistics.epoch,
         "restarts": statistics.restarts,
-        "rss_bytes": statistics.rss_bytes,
+        "failures": statistics.failures,
+        "retry_in_s": statistics.retry_in_s,
+        "rss_bytes": sum(w.rss_bytes or 0 for w in statistics.workers) or None,
         "device": statistics.device,
         "vram_used_bytes": statistics.vram_bytes,
         "reason": statistics.reason,
@@ -299,13 +359,28 @@ def description_of(actor: ProviderActor) -> dict[str, Any]:
     }
 
 
-def _limits(entry: Installed) -> fsm.Limits:
-    config = entry.config
+def _idle(keep_alive: float) -> str:
+    return f"idle for {keep_alive:g} s"
+
+
+def _policy(config: ProviderConfig) -> staffing.Policy:
+    return staffing.Policy(config.workers, config.standby, keep_alive_seconds(config.keep_alive))
+
+
+def _limits(config: ProviderConfig) -> fsm.Limits:
     return fsm.Limits(
         hello=config.hello_s,
         load=config.load_s,
+        probe=config.probe_s,
+        suspect=config.suspect_s,
         silence=config.silence_s,
         progress=config.progress_s,
         cancel=config.cancel_s,
-        idle=config.idle_minutes * 60,
+        drain=config.drain_s,
+        restart=RestartPolicy(
+            base=config.restart_base_s,
+            cap=config.restart_cap_s,
+            budget=config.restart_budget,
+            rest=config.quarantine_s,
+        ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 import msgspec
@@ -16,11 +16,12 @@ from voicebox_protocol import __version__, schema, wire
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.plain import is_plain
 from voiceboxd import provider_state as fsm
-from voiceboxd.choice import Candidate
+from voiceboxd.candidates import Candidate
 from voiceboxd.effects import Payload, ToProvider, Violation
 from voiceboxd.link import Link
 from voiceboxd.provider_actor import Listener, ProviderActor
 from voiceboxd.tally import Tally
+from voiceboxd.worker import Worker
 
 log = structlog.get_logger()
 
@@ -32,6 +33,19 @@ class Floor(Listener, Protocol):
         """A message of the present incarnation. Raises `Violation` if it breaks a rule."""
 
 
+class Incarnation(NamedTuple):
+    """One life of one worker."""
+
+    actor: ProviderActor
+    worker: Worker
+    epoch: int
+
+    @property
+    def present(self) -> bool:
+        """Whether it is the worker's present life, and not over."""
+        return self.worker.epoch == self.epoch and self.worker.alive
+
+
 class ProviderGateway:
     """Owns the providers' ROUTER and which peer is which incarnation."""
 
@@ -40,10 +54,10 @@ class ProviderGateway:
         self._boot = boot
         self._tally = tally
         self._decoder = schema.Decoder(wire.PROVIDER_TO_DAEMON)
-        self._peers: dict[bytes, tuple[ProviderActor, int]] = {}
+        self._peers: dict[bytes, Incarnation] = {}
         self._routes: dict[tuple[str, int], bytes] = {}
         self.actors: dict[str, ProviderActor] = {}
-        self._handlers: dict[type[schema.Message], Callable[[ProviderActor, schema.Message], None]] = {
+        self._handlers: dict[type[schema.Message], Callable[[Incarnation, schema.Message], None]] = {
             schema.Loading: self._loading,
             schema.Ready: self._ready,
             schema.Fault: self._fault,
@@ -52,7 +66,7 @@ class ProviderGateway:
     def candidates(self) -> list[Candidate]:
         """What the choice of a provider may know."""
         return [
-            Candidate(actor.id, actor.capabilities, actor.trouble)
+            Candidate(actor.id, actor.capabilities, actor.trouble, actor.entry.config.engine)
             for actor in self.actors.values()
             if not actor.retired
         ]
@@ -67,8 +81,13 @@ class ProviderGateway:
         peer = self._routes.get((effect.provider, effect.epoch))
         if peer is not None:
             self._link.send(peer, schema.encode(effect.message), effect.payload)
-        if isinstance(effect.message, schema.Cancel):
-            self.actors[effect.provider].post(fsm.CancelSent())
+        if isinstance(effect.message, schema.Cancel) and (worker := self.worker(effect.provider, effect.epoch)):
+            worker.post(fsm.CancelSent())
+
+    def worker(self, provider: str, epoch: int) -> Worker | None:
+        """The worker whose present life this is."""
+        actor = self.actors.get(provider)
+        return actor.worker(epoch) if actor is not None else None
 
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
         """Ask an incarnation to exit; False if it cannot be reached."""
@@ -92,10 +111,10 @@ class ProviderGateway:
             message = self._decoder.message(frames[1].bytes, frames[2].buffer)
             if known is None:
                 self._introduce(peer, message, floor)
-            elif known[0].epoch != known[1] or not known[0].alive:
+            elif not known.present:
                 self._tally.count("stale provider")
             else:
-                self._serve_one(known[0], message, frames[3].buffer if len(frames) == 4 else b"", floor)
+                self._serve_one(known, message, frames[3].buffer if len(frames) == 4 else b"", floor)
         except schema.Unsupported:
             # A newer provider may say more than we know; that is no lie.
             self._tally.count("unsupported")
@@ -103,91 +122,91 @@ class ProviderGateway:
             self._violated(known, str(error))
         except Exception as error:
             # The last line of defence: whatever one provider's message breaks, the others are not to feel it.
-            log.exception("a provider's message could not be handled", provider=known[0].id if known else None)
+            log.exception("a provider's message could not be handled", provider=known.actor.id if known else None)
             self._violated(known, f"its message could not be handled ({type(error).__name__})")
 
-    def _violated(self, known: tuple[ProviderActor, int] | None, reason: str) -> None:
+    def _violated(self, known: Incarnation | None, reason: str) -> None:
         self._tally.count("bad provider message")
-        if known is not None and known[0].epoch == known[1]:
-            known[0].post(fsm.Violated(f"it broke the protocol: {reason}"))
+        if known is not None and known.worker.epoch == known.epoch:
+            known.worker.post(fsm.Violated(f"it broke the protocol: {reason}"))
 
     def _introduce(self, peer: bytes, message: schema.Message, floor: Floor) -> None:
         """The first message of a peer: a Hello with the right token, or nothing."""
         actor = self.actors.get(message.provider or "") if isinstance(message, schema.Hello) else None
-        if actor is None or not isinstance(message, schema.Hello) or message.epoch != actor.epoch or not actor.alive:
+        worker = actor.worker(message.epoch) if actor and isinstance(message, schema.Hello) else None
+        if actor is None or worker is None or not isinstance(message, schema.Hello) or not worker.alive:
             self._tally.count("stale provider")
             return
-        if not hmac.compare_digest((message.token or "").encode(), actor.token.encode()):
+        if not hmac.compare_digest((message.token or "").encode(), worker.token.encode()):
             self._tally.count("forged provider")
             return
         self._forget(actor)
-        self._peers[peer] = (actor, actor.epoch)
-        self._routes[actor.id, actor.epoch] = peer
-        proto = wire.agree(message.proto_min, message.proto_max)
+        self._peers[peer] = Incarnation(actor, worker, worker.epoch)
+        self._routes[actor.id, worker.epoch] = peer
+        self._welcome(peer, actor, worker, message, floor)
+
+    def _welcome(self, peer: bytes, actor: ProviderActor, worker: Worker, hello: schema.Hello, floor: Floor) -> None:
+        proto = wire.agree(hello.proto_min, hello.proto_max)
         if proto is None:
-            spoken = f"{message.proto_min} to {message.proto_max}"
-            incompatible = f"this daemon speaks protocol {wire.PROTO_MIN} to {wire.PROTO_MAX}"
-            self._link.send(peer, schema.encode(schema.Error(code="INCOMPATIBLE", message=incompatible)))
-            actor.post(
-                fsm.Faulted(f"it speaks protocol {spoken}, this daemon {wire.PROTO_MIN} to {wire.PROTO_MAX}", True)
-            )
+            ours = f"this daemon speaks protocol {wire.PROTO_MIN} to {wire.PROTO_MAX}"
+            self._link.send(peer, schema.encode(schema.Error(code="INCOMPATIBLE", message=ours)))
+            worker.post(fsm.Faulted(f"it speaks protocol {hello.proto_min} to {hello.proto_max}; {ours}", True))
             return
         try:
-            actor.capabilities = _capabilities(message)
+            actor.capabilities = _capabilities(hello)
         except Violation as error:
-            actor.post(fsm.Faulted(str(error), permanent=True))
+            worker.post(fsm.Faulted(str(error), permanent=True))
             return
         welcome = schema.Welcome(proto=proto, boot=self._boot, session=actor.id, version=__version__, pid=os.getpid())
         self._link.send(peer, schema.encode(welcome))
         if actor.capabilities is None:
             # Fault follows. One that is not wanted would be asked to leave first, and the reason be lost.
             return
-        actor.post(fsm.HelloCame())
+        worker.post(fsm.HelloCame())
         floor.provider_described(actor.id)
 
     def _forget(self, actor: ProviderActor, *, everything: bool = False) -> None:
         """Peers of former incarnations, or all of them."""
         old = [
             peer
-            for peer, (known, epoch) in self._peers.items()
-            if known is actor and (everything or epoch != actor.epoch)
+            for peer, known in self._peers.items()
+            if known.actor is actor and (everything or known.worker.epoch != known.epoch)
         ]
         for peer in old:
-            _, epoch = self._peers.pop(peer)
-            self._routes.pop((actor.id, epoch), None)
+            self._routes.pop((actor.id, self._peers.pop(peer).epoch), None)
 
-    def _serve_one(self, actor: ProviderActor, message: schema.Message, payload: Payload, floor: Floor) -> None:
-        if getattr(message, "epoch", actor.epoch) not in (None, actor.epoch):
+    def _serve_one(self, known: Incarnation, message: schema.Message, payload: Payload, floor: Floor) -> None:
+        if getattr(message, "epoch", known.epoch) not in (None, known.epoch):
             self._tally.count("stale epoch")
             return
         if isinstance(message, schema.Beat):
-            self._beat(actor, message)
+            self._beat(known.worker, message)
             return
-        actor.post(fsm.Heard(sound=isinstance(message, schema.Chunk | schema.Resumed)))
+        known.worker.post(fsm.Heard(sound=isinstance(message, schema.Chunk | schema.Resumed)))
         handler = self._handlers.get(type(message))
         if handler is not None:
-            handler(actor, message)
+            handler(known, message)
         elif not isinstance(message, schema.Bye | schema.Error):
-            floor.from_provider(actor.id, actor.epoch, message, payload)
+            floor.from_provider(known.actor.id, known.epoch, message, payload)
 
-    def _loading(self, actor: ProviderActor, message: schema.Message) -> None:
+    def _loading(self, known: Incarnation, message: schema.Message) -> None:
         assert isinstance(message, schema.Loading)
-        actor.post(fsm.Extended(message.extend_ms / 1000))
+        known.worker.post(fsm.Extended(message.extend_ms / 1000))
 
-    def _ready(self, actor: ProviderActor, message: schema.Message) -> None:
+    def _ready(self, known: Incarnation, message: schema.Message) -> None:
         assert isinstance(message, schema.Ready)
-        if actor.capabilities is None:
+        if known.actor.capabilities is None:
             raise Violation("Ready, after a Hello without a capability document")
-        actor.device, actor.vram_bytes = message.device, message.vram_bytes
-        actor.post(fsm.Loaded())
+        known.worker.device, known.worker.vram_bytes = message.device, message.vram_bytes
+        known.worker.post(fsm.Loaded())
 
-    def _fault(self, actor: ProviderActor, message: schema.Message) -> None:
+    def _fault(self, known: Incarnation, message: schema.Message) -> None:
         assert isinstance(message, schema.Fault)
-        actor.post(fsm.Faulted(message.message, bool(message.permanent)))
+        known.worker.post(fsm.Faulted(message.message, bool(message.permanent)))
 
-    def _beat(self, actor: ProviderActor, message: schema.Beat) -> None:
-        actor.vram_bytes = message.vram_bytes if message.vram_bytes is not None else actor.vram_bytes
-        actor.post(fsm.Heard(steps=message.steps))
+    def _beat(self, worker: Worker, message: schema.Beat) -> None:
+        worker.vram_bytes = message.vram_bytes if message.vram_bytes is not None else worker.vram_bytes
+        worker.post(fsm.Heard(steps=message.steps))
 
 
 def _capabilities(hello: schema.Hello) -> Capabilities | None:
@@ -205,7 +224,7 @@ def _capabilities(hello: schema.Hello) -> Capabilities | None:
 async def stop_all(actors: dict[str, ProviderActor], reason: str) -> None:
     """Ask every provider to leave and wait until all processes are gone; their own deadlines bound the wait."""
     for actor in actors.values():
-        actor.post(fsm.StopAsked(reason))
+        actor.stop(reason)
     async with anyio.create_task_group() as waiting:
         for actor in actors.values():
             waiting.start_soon(actor.gone)

@@ -1,9 +1,9 @@
-"""The life of one provider as a pure function: `advance(state, event, now) -> (state, effects)`.
+"""The life of one worker process of a provider as a pure function: `advance(state, event, now) -> (state, effects)`.
 
-It knows no process, socket or clock; `ProviderActor` carries its effects out and wakes it at `wake_at`.
+It knows no process, socket or clock; `Worker` carries its effects out and wakes it at `wake_at`.
 
     STOPPED → STARTING → LOADING → READY ⇄ BUSY → DRAINING → STOPPED
-    SUSPECT after owed silence, KILLING after more of it
+    SUSPECT after owed silence, KILLING after more of it, or as soon as it is known to be dying
     any state → exit → BACKOFF → STARTING | STOPPED (nobody asks) | FAILED | QUARANTINED → STOPPED (half open)
 """
 
@@ -43,17 +43,27 @@ RESTING = frozenset({Phase.BACKOFF, Phase.QUARANTINED})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines in seconds."""
+    """Deadlines in seconds. `probe` is the first sign of life that one owes who was at rest when work came; `drain` is for
+    finishing work before a planned stop, `leave` for the process's end after that."""
 
     hello: float = 15.0
     load: float = 120.0
+    probe: float = 0.5
     suspect: float = 3.0
     silence: float = 15.0
     progress: float = 60.0
     cancel: float = 10.0
-    drain: float = 5.0
-    idle: float = 600.0
+    drain: float = 30.0
+    leave: float = 5.0
     restart: RestartPolicy = RestartPolicy()  # noqa: RUF009 (a NamedTuple)
+
+
+class History(NamedTuple):
+    """What the workers of one provider share: epochs given out, failures in a row without progress, restarts."""
+
+    epochs: int = 0
+    failures: int = 0
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class ProviderState:
     """A snapshot. Times are seconds of the daemon's monotonic clock; `wake_at` is when to send `Tick`, None for never."""
 
     limits: Limits = Limits()
+    history: History = History()  # noqa: RUF009 (a NamedTuple)
     phase: Phase = Phase.STOPPED
     epoch: int = 0
     wake_at: float | None = None
@@ -69,16 +80,16 @@ class ProviderState:
     jobs: int = 0
     cancelling: int = 0
     wanted: bool = False
-    restarts: int = 0
-    failures: int = 0
     ready_at: float | None = None
     delivered: bool = False
+    answered: bool = True
     steps: int = -1
     permanent: bool = False
+    dying: bool = False
     reason: str | None = None
 
 
-# --- events
+# --- events; those without fields are no tuples, which would all be equal
 
 
 class Demand(NamedTuple):
@@ -87,7 +98,8 @@ class Demand(NamedTuple):
     speak: bool
 
 
-class HelloCame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HelloCame:
     """The process introduced itself with the right token and epoch."""
 
 
@@ -97,7 +109,8 @@ class Extended(NamedTuple):
     seconds: float
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loaded:
     """It is ready."""
 
 
@@ -115,7 +128,8 @@ class Heard(NamedTuple):
     sound: bool = False
 
 
-class JobStarted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JobStarted:
     """A segment was handed to it."""
 
 
@@ -126,7 +140,8 @@ class JobEnded(NamedTuple):
     cancelled: bool = False
 
 
-class CancelSent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CancelSent:
     """It was asked to stop a segment, and owes an answer."""
 
 
@@ -137,7 +152,14 @@ class Violated(NamedTuple):
 
 
 class StopAsked(NamedTuple):
-    """It shall end, in order."""
+    """It shall finish what it has in work and end; `again`: and a fresh process take its place."""
+
+    reason: str
+    again: bool = False
+
+
+class Dying(NamedTuple):
+    """The process is dead, but the kernel has not given back all that it had; `Exited` follows."""
 
     reason: str
 
@@ -151,7 +173,8 @@ class Exited(NamedTuple):
     chance: float
 
 
-class Tick(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tick:
     """`wake_at` has come."""
 
 
@@ -167,6 +190,7 @@ Event = (
     | CancelSent
     | Violated
     | StopAsked
+    | Dying
     | Exited
     | Tick
 )
@@ -187,12 +211,19 @@ class Leave(NamedTuple):
     reason: str
 
 
-class Kill(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Kill:
     """Kill the process group; `Exited` follows."""
 
 
-class Up(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Up:
     """It takes work from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """It has work and owes a sign of life: somebody else may take the work over."""
 
 
 class Lost(NamedTuple):
@@ -204,7 +235,7 @@ class Lost(NamedTuple):
     gone: bool
 
 
-Effect = Spawn | Leave | Kill | Up | Lost
+Effect = Spawn | Leave | Kill | Up | Doubted | Lost
 
 
 def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderState, list[Effect]]:
@@ -217,8 +248,7 @@ def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderSta
         case Extended(seconds) if state.phase is Phase.LOADING:
             return _armed(replace(state, due=now + seconds, heard=now)), []
         case Loaded() if state.phase is Phase.LOADING:
-            ready = replace(state, phase=Phase.READY, due=now + state.limits.idle, ready_at=now, reason=None)
-            return _armed(ready), [Up()]
+            return _armed(replace(state, phase=Phase.READY, ready_at=now, reason=None)), [Up()]
         case Faulted(reason, permanent) if state.phase in ALIVE:
             return _kill(replace(state, permanent=permanent), reason, now)
         case Heard(steps, sound) if state.phase in ALIVE:
@@ -233,8 +263,10 @@ def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderSta
             ), []
         case Violated(reason) if state.phase in ALIVE and state.phase is not Phase.KILLING:
             return _kill(state, reason, now)
-        case StopAsked(reason):
-            return _stop(state, reason, now)
+        case StopAsked(reason, again):
+            return _stop(state, reason, again, now)
+        case Dying(reason) if state.phase in ALIVE:
+            return _dying(state, reason, now)
         case Exited() if state.phase in ALIVE:
             return _exited(state, event, now)
         case Tick() if state.wake_at is not None and now >= state.wake_at:
@@ -245,9 +277,9 @@ def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderSta
 
 def _armed(state: ProviderState) -> ProviderState:
     """With `wake_at` set for the nearest thing that may have to happen."""
-    owed = state.heard + (state.limits.silence if state.phase is Phase.SUSPECT else state.limits.suspect)
+    owed = state.heard + (state.limits.silence if state.phase is Phase.SUSPECT else _patience(state))
     match state.phase:
-        case Phase.STOPPED | Phase.FAILED:
+        case Phase.STOPPED | Phase.FAILED | Phase.READY:
             return replace(state, wake_at=None)
         case Phase.LOADING | Phase.BUSY | Phase.SUSPECT:
             return replace(state, wake_at=min(state.due, owed))
@@ -255,16 +287,24 @@ def _armed(state: ProviderState) -> ProviderState:
             return replace(state, wake_at=state.due)
 
 
+def _patience(state: ProviderState) -> float:
+    """How long it may say nothing: one that was at rest may have been stopped meanwhile, and is asked to answer soon."""
+    return state.limits.suspect if state.answered else min(state.limits.probe, state.limits.suspect)
+
+
 def _start(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
-    epoch = state.epoch + 1
+    epoch = state.history.epochs + 1
     started = replace(
         state,
+        history=state.history._replace(epochs=epoch),
         phase=Phase.STARTING,
         epoch=epoch,
         due=now + state.limits.hello,
         jobs=0,
         cancelling=0,
         delivered=False,
+        answered=True,
+        dying=False,
         ready_at=None,
         steps=-1,
     )
@@ -281,7 +321,7 @@ def _demand(state: ProviderState, speak: bool, now: float) -> tuple[ProviderStat
 def _hello(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
     if not state.wanted:
         # It was started only to say what it can do; loading gigabytes for that would be a waste.
-        return _stop(state, "nobody asks it to speak", now)
+        return _stop(state, "nobody asks it to speak", False, now)
     return _armed(replace(state, phase=Phase.LOADING, due=now + state.limits.load, heard=now)), []
 
 
@@ -293,7 +333,7 @@ def _heard(state: ProviderState, steps: int | None, sound: bool, now: float) -> 
     due = max(state.due, now + state.limits.progress) if moved else state.due
     steps = state.steps if steps is None else max(steps, state.steps)
     effects: list[Effect] = [Up()] if recovered and state.jobs else []
-    return _armed(replace(state, phase=phase, heard=now, due=due, steps=steps)), effects
+    return _armed(replace(state, phase=phase, heard=now, answered=True, due=due, steps=steps)), effects
 
 
 def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
@@ -304,6 +344,7 @@ def _job_started(state: ProviderState, now: float) -> tuple[ProviderState, list[
             phase=Phase.SUSPECT if state.phase is Phase.SUSPECT else Phase.BUSY,
             jobs=state.jobs + 1,
             heard=heard,
+            answered=state.answered and state.jobs > 0,
             due=state.due if state.cancelling else now + state.limits.progress,
         )
     ), []
@@ -313,45 +354,72 @@ def _job_ended(state: ProviderState, event: JobEnded, now: float) -> tuple[Provi
     cancelling = max(0, state.cancelling - event.cancelled)
     state = replace(state, jobs=state.jobs - 1, heard=now, cancelling=cancelling)
     if event.delivered:
-        state = replace(state, delivered=True, failures=0)
+        state = replace(state, delivered=True, history=state.history._replace(failures=0))
+    if state.phase is Phase.DRAINING and not state.jobs:
+        return _leave(state, now)
     if state.phase not in SERVING:
         return _armed(state), []
     if state.jobs:
         # Another job's end does not excuse one that owes an answer to Cancel.
         return _armed(state if cancelling else replace(state, due=now + state.limits.progress)), []
-    return _armed(replace(state, phase=Phase.READY, due=now + state.limits.idle)), []
+    return _armed(replace(state, phase=Phase.READY, answered=True)), []
 
 
 def _kill(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
-    killing = replace(state, phase=Phase.KILLING, reason=reason, due=now + state.limits.drain, jobs=0)
-    lost: list[Effect] = [Lost(state.epoch, reason, gone=False)] if state.phase in SERVING or state.jobs else []
-    return _armed(killing), [*lost, Kill()]
+    killing = replace(state, phase=Phase.KILLING, reason=reason, due=now + state.limits.leave, jobs=0)
+    return _armed(killing), [*_lost(state, reason), Kill()]
 
 
-def _stop(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
+def _dying(state: ProviderState, reason: str, now: float) -> tuple[ProviderState, list[Effect]]:
+    """What it had in work is given to others at once; how it ended, and what follows, is told by `Exited`."""
+    if state.phase in (Phase.KILLING, Phase.DRAINING):
+        return _armed(replace(state, jobs=0)), [Lost(state.epoch, reason, gone=False)] if state.jobs else []
+    # Nobody waited for one that was at rest.
+    wanted = state.wanted and state.phase is not Phase.READY
+    dying = replace(state, phase=Phase.KILLING, reason=reason, dying=True, wanted=wanted, jobs=0)
+    return _armed(replace(dying, due=now + state.limits.leave)), _lost(state, reason)
+
+
+def _lost(state: ProviderState, reason: str) -> list[Effect]:
+    return [Lost(state.epoch, reason, gone=False)] if state.phase in SERVING or state.jobs else []
+
+
+def _stop(state: ProviderState, reason: str, again: bool, now: float) -> tuple[ProviderState, list[Effect]]:
+    wanted = again and state.wanted
     if state.phase in RESTING or state.phase is Phase.FAILED:
-        stopped = replace(state, phase=Phase.STOPPED, wanted=False, failures=0, reason=reason)
+        cleared = state.history._replace(failures=0)
+        stopped = replace(state, phase=Phase.STOPPED, wanted=False, permanent=False, history=cleared, reason=reason)
         return _armed(stopped), []
     if state.phase is Phase.KILLING:
-        return replace(state, phase=Phase.DRAINING, wanted=False), []
-    if state.phase not in ALIVE or state.phase is Phase.DRAINING:
+        return replace(state, phase=Phase.DRAINING, wanted=wanted), []
+    if state.phase not in ALIVE:
         return state, []
-    draining = replace(state, phase=Phase.DRAINING, wanted=False, due=now + state.limits.drain, reason=reason)
-    return _armed(draining), [Leave(reason)]
+    if state.phase is Phase.DRAINING:
+        return replace(state, wanted=wanted), []
+    draining = replace(state, phase=Phase.DRAINING, wanted=wanted, reason=reason)
+    if state.jobs:
+        return _armed(replace(draining, due=now + state.limits.drain)), []
+    return _leave(draining, now)
+
+
+def _leave(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+    return _armed(replace(state, due=now + state.limits.leave)), [Leave(state.reason or "it is not needed")]
 
 
 def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderState, list[Effect]]:
     if state.phase is Phase.DRAINING:
         return _rested(state, now)
     # What it said itself (a fault, a broken rule) explains more than how it then ended.
-    reason = state.reason if state.phase is Phase.KILLING and state.reason else event.reason
+    reason = state.reason if state.phase is Phase.KILLING and state.reason and not state.dying else event.reason
     lost = state.phase in SERVING or state.jobs
     # Nobody waited for one that was at rest: it comes back when it is asked for.
     wanted = state.wanted and state.phase is not Phase.READY
-    state = replace(state, jobs=0, reason=reason, wanted=wanted, failures=_failures(state, now))
+    failures = _failures(state, now)
+    history = state.history._replace(failures=failures)
+    state = replace(state, jobs=0, reason=reason, wanted=wanted, history=history)
     if state.permanent or event.code == PERMANENT_EXIT:
         return _armed(replace(state, phase=Phase.FAILED)), [Lost(state.epoch, reason, gone=True)]
-    verdict = after_failure(state.limits.restart, state.failures, event.chance)
+    verdict = after_failure(state.limits.restart, failures, event.chance)
     effects: list[Effect] = [Lost(state.epoch, reason, gone=verdict.quarantined)] if lost or verdict.quarantined else []
     if verdict.quarantined:
         return _armed(replace(state, phase=Phase.QUARANTINED, due=now + verdict.delay)), effects
@@ -369,12 +437,12 @@ def _failures(state: ProviderState, now: float) -> int:
         return 0
     if state.ready_at is not None and now - state.ready_at >= state.limits.restart.healthy:
         return 1
-    return state.failures + 1
+    return state.history.failures + 1
 
 
 def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
     lost: list[Effect] = [Lost(state.epoch, state.reason or "it was stopped", gone=False)] if state.jobs else []
-    stopped = replace(state, phase=Phase.STOPPED, jobs=0, failures=0)
+    stopped = replace(state, phase=Phase.STOPPED, jobs=0)
     if state.wanted:
         started, effects = _start(stopped, now)
         return started, [*lost, *effects]
@@ -382,7 +450,7 @@ def _rested(state: ProviderState, now: float) -> tuple[ProviderState, list[Effec
 
 
 def _restart(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
-    return _start(replace(state, restarts=state.restarts + 1), now)
+    return _start(replace(state, history=state.history._replace(restarts=state.history.restarts + 1)), now)
 
 
 def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
@@ -394,12 +462,10 @@ def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]
             return _restart(state, now)
         case Phase.QUARANTINED:
             # Half open: the next request may try once; another failure closes it again at once.
-            half_open = replace(state, phase=Phase.STOPPED, wanted=False, failures=state.limits.restart.budget - 1)
-            return _armed(half_open), []
-        case Phase.READY:
-            return _stop(state, f"idle for {limits.idle:g} s", now)
+            history = state.history._replace(failures=limits.restart.budget - 1)
+            return _armed(replace(state, phase=Phase.STOPPED, wanted=False, history=history)), []
         case Phase.DRAINING | Phase.KILLING:
-            return _armed(replace(state, due=now + limits.drain)), [Kill()]
+            return _armed(replace(state, due=now + limits.leave)), [Kill()]
         case Phase.LOADING | Phase.BUSY | Phase.SUSPECT:
             return _owed(state, now)
         case _:
@@ -413,6 +479,6 @@ def _owed(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]
     if now >= state.due:
         what = "it made no progress" if state.jobs else "it did not finish loading"
         return _kill(state, f"{what} in time", now)
-    if now >= state.heard + limits.suspect and state.phase is not Phase.SUSPECT:
-        return _armed(replace(state, phase=Phase.SUSPECT)), []
+    if now >= state.heard + _patience(state) and state.phase is not Phase.SUSPECT:
+        return _armed(replace(state, phase=Phase.SUSPECT)), [Doubted()] if state.jobs else []
     return _armed(state), []

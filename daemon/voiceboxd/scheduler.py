@@ -15,11 +15,13 @@ def pick(requests: Iterable[Request], windows: dict[str, Window], served: dict[s
     that reads its requests in another order than it asked would else wait for ever.
     """
     return min(
-        (request for request in requests if request.waits and _has_room(request, windows[request.session])),
+        (request for request in requests if may_begin(request, windows)),
         key=lambda request: (request.priority, served.get(request.session, 0), request.order),
         default=None,
     )
 
 
-def _has_room(request: Request, window: Window) -> bool:
-    return window.open or not window.holds(request.req)
+def may_begin(request: Request, windows: dict[str, Window]) -> bool:
+    """Whether it has a segment that waits, and its session room for it."""
+    window = windows[request.session]
+    return request.waits and (window.open or not window.holds(request.req))

@@ -28,6 +28,11 @@ def foreign_words(text: str, scripts: Sequence[str]) -> list[str]:
     return list(_first_few(pattern.finditer(text))) if pattern else []
 
 
+def quoted(words: Sequence[str]) -> str:
+    """Words as an error names them."""
+    return ", ".join(f"“{word}”" for word in words)
+
+
 def _first_few(matches: Iterator[Any]) -> Iterator[str]:
     seen: set[str] = set()
     for match in matches:

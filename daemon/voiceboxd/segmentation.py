@@ -53,16 +53,22 @@ def has_words(text: str) -> bool:
 
 class Segmenter:
     """Owns the text of one request that is not cut yet. `max_chars` is the voice's longest segment; beyond `LONGEST`
-    no voice gets one, because a segment is also the unit of fairness and of being said again."""
+    no voice gets one, because a segment is also the unit of fairness and of being said again.
 
-    def __init__(self, language: str, max_chars: int, *, shorten_first: bool) -> None:
+    Where the cuts before a segment were does not matter to those after it: with `number` and `position`, which its first
+    segment then gets, the rest of a text is cut as it is within the whole.
+    """
+
+    def __init__(
+        self, language: str, max_chars: int, *, shorten_first: bool, number: int = 0, position: int = 0
+    ) -> None:
         self._language = language.partition("-")[0].lower() or "en"
         self._max = min(max_chars, LONGEST)
         self._shorten = shorten_first and self._max > FIRST_LIMIT
         self._text = ""
         self._offset = 0
-        self._position = 0
-        self._index = 0
+        self._position = position
+        self._index = number
         self._finished = False
 
     @property
@@ -74,6 +80,10 @@ class Segmenter:
     def position(self) -> int:
         """Characters handed out so far."""
         return self._position
+
+    def shorten(self, max_chars: int) -> None:
+        """Somebody goes on who takes no longer segments than this: what is not cut yet is cut for him."""
+        self._max = min(self._max, max_chars)
 
     def feed(self, text: str) -> None:
         """More text, in pieces of any size."""

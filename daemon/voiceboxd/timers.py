@@ -27,6 +27,22 @@ class Timer:
         self._at = None if at is None or math.isinf(at) else at
         if self._at is not None and (self._queued is None or self._at < self._queued):
             self._queue(self._at)
+        elif self._at is None:
+            self._timers.prune()
+
+    @property
+    def queued(self) -> float | None:
+        """When its valid entry in the heap rings."""
+        return self._queued
+
+    @property
+    def dead(self) -> bool:
+        """Whether its entry in the heap means nothing any more."""
+        return self._at is None
+
+    def unqueue(self) -> None:
+        """Called by `Timers`: its entry is gone."""
+        self._queued = None
 
     def _queue(self, at: float) -> None:
         self._queued = at
@@ -59,6 +75,17 @@ class Timers:
     def push(self, at: float, timer: Timer) -> None:
         heapq.heappush(self._heap, (at, next(self._count), timer))
         if self._heap[0][2] is timer:
+            self._changed.set()
+
+    def prune(self) -> None:
+        """Drop what will not ring from the head, so that nobody wakes up for it."""
+        pruned = False
+        while self._heap and (self._heap[0][2].dead or self._heap[0][0] != self._heap[0][2].queued):
+            at, _, timer = heapq.heappop(self._heap)
+            if at == timer.queued:
+                timer.unqueue()
+            pruned = True
+        if pruned:
             self._changed.set()
 
     async def run(self) -> None:

@@ -30,6 +30,10 @@ class Window:
         """Whether any piece of this request is out."""
         return bool(self._loans.get(req))
 
+    def seconds_of(self, req: str) -> float:
+        """How much sound of this request is out."""
+        return sum(count / rate for _, count, rate in self._loans.get(req, ()))
+
     def lend(self, req: str, seq: int, frames: Iterable[int], rate: int, now: float) -> None:
         """Pieces `seq`, `seq` + 1, ... of so many frames each were sent."""
         if not self.held_bytes:

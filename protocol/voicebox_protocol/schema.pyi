@@ -74,6 +74,11 @@ class Say(Message, tag="Say", kw_only=True):
     sink: str | None = None
     options: dict[str, Any] | None = None
     more: bool | None = None
+    from_segment: int | None = None
+    from_char: int | None = None
+    base_frames: int | None = None
+    from_frame: int | None = None
+    crc32: int | None = None
 
 class Text(Message, tag="Text", kw_only=True):
     boot: str
@@ -228,6 +233,15 @@ class RemoveProvider(Message, tag="RemoveProvider", kw_only=True):
 
 class ProviderRemoved(Message, tag="ProviderRemoved", kw_only=True):
     query: int
+
+class ControlProvider(Message, tag="ControlProvider", kw_only=True):
+    query: int
+    provider: str
+    action: str
+
+class ProviderControlled(Message, tag="ProviderControlled", kw_only=True):
+    query: int
+    provider: dict[str, Any]
 
 class Stop(Message, tag="Stop", kw_only=True):
     query: int

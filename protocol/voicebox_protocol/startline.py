@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 
 
 class StartLine(NamedTuple):
-    """What a provider must know to reach its daemon. `settings` come from the user's configuration, unread by us."""
+    """What a provider must know to reach its daemon. `settings` come from the user's configuration, unread by us.
+
+    `death_fd` is a descriptor that our own runner inherits, for its death notice; None where there is none.
+    """
 
     address: str
     provider: str
@@ -20,6 +23,7 @@ class StartLine(NamedTuple):
     engine: str = ""
     server_key: str | None = None
     settings: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
+    death_fd: int | None = None
 
     def encode(self) -> bytes:
         """One line of JSON, ended by a newline; what JSON does not know (TOML's dates) goes as text."""

@@ -24,7 +24,11 @@ TEXT_WINDOW = 64 * 1024
 PRIORITIES = ("important", "message", "text", "notification", "progress")
 ON_FAILURE = ("segment", "next", "fail")
 SINKS = ("stream", "speaker")
+ACTIONS = ("start", "stop", "restart")
 RESUMED = ("exact", "segment", "next")
+# What a daemon names in `Welcome.features`. resume: it takes `Say.from_segment`.
+RESUME = "resume"
+FEATURES = (RESUME,)
 
 # Types of fields. Text is bounded in characters, lists in items; numbers by their width.
 TYPES = {
@@ -103,7 +107,7 @@ _TERMINAL_FIELDS = (
     Field("delivered_chars", "u64", "characters of the text that those segments cover", True),
     Field("seed", "u64", "the request's seed"),
     Field("resumed", "id", "weakest thing that happened after a failure: exact, segment, next; null if nothing broke"),
-    Field("attempts", "maps", "{provider, epoch, outcome, reason} for each run of one incarnation", True),
+    Field("attempts", "maps", "{provider, voice, epoch, outcome, reason} for each run of one incarnation", True),
     Field("first_audio_ms", "real", "from the request's arrival to its first chunk's departure"),
     Field("total_ms", "real", "from the request's arrival to this message", True),
     Field("heard_chars", "u64", "characters heard at the loudspeaker; null for sink stream"),
@@ -147,7 +151,7 @@ KINDS: tuple[Kind, ...] = (
             Field("version", "name", "the daemon's version", True),
             Field("pid", "u32", "the daemon's process id", True),
             Field("mode", "id", "how the daemon was started: auto, start or run"),
-            Field("features", "names", "optional abilities"),
+            Field("features", "names", "optional abilities: resume (it takes Say.from_segment)"),
             Field("limits", "map", "max_text, text_window (bytes)"),
         ),
     ),
@@ -182,8 +186,13 @@ KINDS: tuple[Kind, ...] = (
             Field("sink", "id", "stream (default): chunks to this client; speaker: the loudspeaker"),
             Field("options", "map", "engine options, validated against its capability document"),
             Field("more", "bool", "text follows in Text messages"),
+            Field("from_segment", "u32", "to go on after another daemon's end: the segment that the payload begins with"),
+            Field("from_char", "u64", "with `from_segment`: first character of that segment in the whole text"),
+            Field("base_frames", "u64", "with `from_segment`: frames in the client's timeline before that segment"),
+            Field("from_frame", "u64", "with `from_segment`: frames that the client has of that segment itself"),
+            Field("crc32", "u32", "with `from_frame`: CRC-32 of their samples"),
         ),
-        payload="text, UTF-8, at most 1 MiB; may be empty if `more`",
+        payload="text, UTF-8, at most 1 MiB; may be empty if `more`; with `from_segment` only the text from there on",
     ),
     Kind(
         "Text",
@@ -214,7 +223,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "Accepted",
         _D2C,
-        "The request will be spoken, by whom and in what form. Fixed from here on.",
+        "The request will be spoken, by whom and in what form. The form is fixed from here on; who speaks may change with a Notice.",
         (
             _BOOT,
             _REQ,
@@ -273,7 +282,12 @@ KINDS: tuple[Kind, ...] = (
         (
             _BOOT,
             _REQ,
-            Field("code", "id", "STARTING (a provider), RESUMED (exactly), SKIPPED (the rest of a segment)", True),
+            Field(
+                "code",
+                "id",
+                "STARTING (a provider), RESUMED (exactly), SKIPPED (the rest of a segment), FAILOVER (another speaks)",
+                True,
+            ),
             Field("message", "note", "what happened, in words", True),
         ),
     ),
@@ -331,6 +345,22 @@ KINDS: tuple[Kind, ...] = (
         (_QUERY, Field("provider", "id", "which one", True)),
     ),
     Kind("ProviderRemoved", _D2C, "Answers RemoveProvider, once its process is gone.", (_QUERY,)),
+    Kind(
+        "ControlProvider",
+        _C2D,
+        "Start, stop or restart a provider by hand. One that had failed or was quarantined is tried anew.",
+        (
+            _QUERY,
+            Field("provider", "id", "which one", True),
+            Field("action", "id", "start, stop (what was asked of it is spoken first) or restart", True),
+        ),
+    ),
+    Kind(
+        "ProviderControlled",
+        _D2C,
+        "Answers ControlProvider once it has happened: it is ready, or no process of it is left. Loading may take minutes.",
+        (_QUERY, Field("provider", "map", "{id, engine, source, state, reason, capabilities}", True)),
+    ),
     Kind(
         "Stop",
         _C2D,

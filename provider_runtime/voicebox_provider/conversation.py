@@ -185,8 +185,10 @@ class Conversation:
 
     def _synthesize(self, request: Synthesize, payload: bytes, now: float) -> None:
         job = Job(request, payload)
+        if not self._jobs:
+            # At once: after a rest the daemon wants to know soon whether we still run.
+            self._state.next_beat = now
         self._jobs[request.req, request.attempt, request.segment] = job
-        self._schedule(now)
         self._deliver(job)
 
     def _cancel(self, wanted: Cancel) -> None:

@@ -11,7 +11,7 @@ from voicebox_protocol import __version__, wire
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.schema import Hello
 from voicebox_protocol.startline import StartLine
-from voicebox_provider import native_threads
+from voicebox_provider import native_threads, telemetry
 from voicebox_provider.engine import Engine, PermanentFault
 from voicebox_provider.engine_reference import make_engine
 from voicebox_provider.style import widened
@@ -32,6 +32,7 @@ def greet(start: StartLine) -> Greeting:
 
     A broken engine greets as well, without a document, so that its Fault can follow.
     """
+    telemetry.switch_off()
     try:
         native_threads.pin(native_threads.thread_count(start.settings))
         engine = make_engine(start.engine, start.settings)

@@ -26,6 +26,7 @@ from voicebox_protocol.schema import Hello, Message, encode
 from voicebox_protocol.startline import StartLine
 from voicebox_provider import lifeline
 from voicebox_provider.conversation import EXIT_LOST, Conversation, Delivery
+from voicebox_provider.death_notice import DeathNotice
 
 _FLUSH_MS = 2000
 _CLOSE_S = 20.0
@@ -92,6 +93,8 @@ class Link:
     # --- everything below runs on the I/O thread
 
     def _run(self, hello: Hello) -> None:
+        # This thread holds it, because no engine can keep it in the kernel while the process dies.
+        death_notice = DeathNotice(self._start.death_fd)
         try:
             self._converse(hello)
         except BaseException:
@@ -101,6 +104,7 @@ class Link:
             os._exit(self._talk.exit_code)
         if self._talk.stale:
             sys.stderr.write(f"dropped {self._talk.stale} stale messages\n")
+        death_notice.withdraw()
         self._closed.set()
 
     def _converse(self, hello: Hello) -> None:

@@ -1,21 +1,21 @@
 """A `FakeEngine` that breaks on demand and a `FakeClock` that goes on when told, for tests of providers and daemons.
 
-Start it as `voicebox_provider.testing:FakeEngine`. Settings describe the engine; markers in the text say what happens
-while it speaks. Spoken text (markers removed) is a tone of `ms_per_char` for each character, given in arrays of 100 ms.
+Start it as `voicebox_provider.testing:FakeEngine`. Settings describe the engine and what shall go wrong with it; markers in
+the text say what happens while that text is spoken. Spoken text (markers removed) is a tone of `ms_per_char` for each
+character, given in arrays of 100 ms.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from voicebox_protocol.capabilities import Capabilities, Voice
+from voicebox_provider import faults
 from voicebox_provider.engine import Engine, Extend, PermanentFault, Utterance
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ARRAY_MS = 100
 
 _FLUSH_S = 0.1
-_FOREVER_S = 3600.0
+_LOOK_S = 0.05
 _MARKER = re.compile(r"\[\[(\w+)(?::(\d+))?\]\]")
 _BASE_HZ = 110.0
 
@@ -33,9 +33,9 @@ class Settings(NamedTuple):
     """What the configuration may say; every name is a key of `settings`.
 
     `hello_ms`, `load_ms`: how long Hello and loading take. `extend_ms`: ask for that much more time first. `fail_load`:
-    loading raises; with `fault_permanent` a fault that no restart mends. `crash_on_load`: SIGKILL while loading.
-    `crash_once`: path of a flag file; `[[crash]]`, `[[exit]]`, `[[hang]]` and `crash_on_load` happen only while it does not exist,
-    and make it. The rest goes into the capability document.
+    loading raises; with `fault_permanent` a fault that no restart mends. `faults`: what goes wrong and when, as
+    "sigkill@loading"; `voicebox_provider.faults` lists them. `fault_once`: path of a flag file; `faults` and the markers
+    `crash`, `exit` and `hang` happen only while it does not exist, and make it. The rest goes into the capability document.
     """
 
     hello_ms: int = 0
@@ -43,8 +43,8 @@ class Settings(NamedTuple):
     extend_ms: int = 0
     fail_load: bool = False
     fault_permanent: bool = False
-    crash_on_load: bool = False
-    crash_once: str = ""
+    faults: tuple[str, ...] = ()
+    fault_once: str = ""
     ms_per_char: int = 20
     voices: tuple[str, ...] = ("tone",)
     languages: tuple[str, ...] = ("en-US",)
@@ -71,7 +71,9 @@ class Marker(NamedTuple):
 
 
 class FakeEngine(Engine):
-    """A deterministic tone, and every fault that a provider can have."""
+    """A deterministic tone, and every fault that an engine can have. `ways`: what each of `faults` does."""
+
+    ways: ClassVar[Mapping[str, faults.Way]] = faults.WAYS
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
@@ -79,10 +81,16 @@ class FakeEngine(Engine):
         if unknown:
             raise PermanentFault(f"FakeEngine has no setting {unknown[0]!r}; it has {', '.join(Settings._fields)}")
         self._set = Settings(**{name: settings[name] for name in Settings._fields if name in settings})
+        try:
+            self._faults = faults.Faults(self._set.faults, self._set.fault_once, self.ways)
+        except ValueError as error:
+            raise PermanentFault(str(error)) from None
+        self._rests_since: float | None = None
 
     def capabilities(self) -> Capabilities:
         own = self._set
         time.sleep(own.hello_ms / 1000)
+        self._faults.strike("hello")
         return Capabilities(
             engine="fake",
             version="1",
@@ -106,20 +114,46 @@ class FakeEngine(Engine):
         if own.extend_ms:
             extend(own.extend_ms, "as the setting says")
         time.sleep(own.load_ms / 1000)
-        if own.crash_on_load and self._may_break():
-            _die()
+        self._faults.strike("loading")
         if own.fail_load:
             raise PermanentFault("as the setting says") if own.fault_permanent else RuntimeError("as the setting says")
+        self._rests_since = time.monotonic()
+        if self._faults.expects("idle"):
+            threading.Thread(target=self._watch_rest, name="fake-rest", daemon=True).start()
 
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
+        self._rests_since = None
+        try:
+            yield from self._speak(utterance)
+        except faults.Dropped:
+            return
+        finally:
+            self._rests_since = time.monotonic()
+
+    def unload(self) -> None:
+        self._rests_since = None
+        self._faults.strike("leaving")
+
+    def _speak(self, utterance: Utterance) -> Iterator[Samples]:
         markers = {marker.name: marker.argument for marker in markers_of(utterance.text)}
         time.sleep(markers.get("sleep", 0) / 1000)
+        self._faults.strike("first")
         for index, array in enumerate(self._tone(utterance)):
+            self._faults.strike("speaking", index)
             self._break(markers, index)
             time.sleep(markers.get("slow", 0) / 1000)
             if "silent" not in markers:
                 yield array * float("nan") if "nan" in markers else array
         self._break(markers, sys.maxsize)
+        self._faults.strike("last")
+
+    def _watch_rest(self) -> None:
+        """Nobody calls an engine that rests, so what goes wrong then comes from a thread of its own."""
+        while True:
+            time.sleep(_LOOK_S)
+            since = self._rests_since
+            if since is not None and time.monotonic() - since >= faults.REST_S:
+                self._faults.strike("idle")
 
     def _tone(self, utterance: Utterance) -> Iterator[Samples]:
         """As long as the text asks, of a pitch that the seed picks: equal seeds give equal samples."""
@@ -137,22 +171,13 @@ class FakeEngine(Engine):
         """Break before the array `index`, if a marker says so. Past the last array whatever is left breaks."""
         if index >= markers.get("fail", sys.maxsize + 1):
             raise RuntimeError("as the text says")
-        if "exit" in markers and self._may_break():
-            os._exit(markers["exit"])
-        if "hang" in markers and self._may_break():
-            time.sleep(_FOREVER_S)
-        if index >= markers.get("crash", sys.maxsize + 1) and self._may_break():
-            _die()
-
-    def _may_break(self) -> bool:
-        """Always; with `crash_once` only for whoever makes the flag file."""
-        if not self._set.crash_once:
-            return True
-        try:
-            Path(self._set.crash_once).touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+        if "exit" in markers and self._faults.may_strike():
+            faults.WAYS["exit"](markers["exit"])
+        if "hang" in markers and self._faults.may_strike():
+            faults.WAYS["hang"](0)
+        if index >= markers.get("crash", sys.maxsize + 1) and self._faults.may_strike():
+            time.sleep(_FLUSH_S)
+            faults.WAYS["sigkill"](0)
 
 
 class FakeClock:
@@ -181,9 +206,3 @@ def markers_of(text: str) -> list[Marker]:
 def plain(text: str) -> str:
     """The text without its markers."""
     return _MARKER.sub("", text)
-
-
-def _die() -> None:
-    """A death that nothing can catch, once the sound given so far has had time to leave through the socket."""
-    time.sleep(_FLUSH_S)
-    os.kill(os.getpid(), signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)

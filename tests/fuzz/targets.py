@@ -23,7 +23,8 @@ from voicebox_protocol.plain import is_plain
 from voicebox_protocol.schema import Decoder, Malformed
 from voicebox_protocol.startline import StartLine
 from voiceboxd import dispatcher, segmentation
-from voiceboxd.choice import Candidate, Undecided, Wish, choose
+from voiceboxd.candidates import Candidate, Undecided, Wish
+from voiceboxd.choice import choose
 from voiceboxd.effects import Violation
 from voiceboxd.provider_gateway import _capabilities
 

@@ -16,7 +16,7 @@ from tests.unit.protocol import golden
 from voicebox_protocol import endpoints, places, wire
 
 # What somebody in his right mind may ask for is no garbage.
-LAWFUL = ("Shutdown", "Stop", "AddProvider", "RemoveProvider")
+LAWFUL = ("Shutdown", "Stop", "AddProvider", "RemoveProvider", "ControlProvider")
 WINDOW = 256
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +22,7 @@ from tests.integration.daemon import Daemon, Place, eventually, running
 from tests.integration.wire_client import WireClient
 
 NO_WORDS = ["", "   ", "...!?", "🎉🎉", "\n\n\t"]
+NOBODY = 65534
 MIXED = ["This is привет.", "Hello 你好.", "שלום there."]
 
 
@@ -97,6 +101,31 @@ def test_an_unknown_option_names_the_nearest(shared: Daemon) -> None:
     done = say(shared, "Hello.", "--sped", "1")
     assert done.returncode == 2
     assert "--speed" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Daemon]:
+    """A daemon whose provider has an option."""
+    schema = '{ type = "object", properties = { warmth = { type = "number", maximum = 1 } } }'
+    fake = f'[provider.fake]\nengine = "voicebox_provider.testing:FakeEngine"\nsettings = {{ options = {schema} }}\n'
+    with running(fake) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("warmht=1", "did you mean 'warmth'?"),
+        ("warmth=2", "warmth: 2 is greater than the maximum of 1"),
+        ("warmth=hot", "warmth: 'hot' is not of type 'number'"),
+        ("warmth=NaN", "NaN"),
+    ],
+)
+def test_a_wrong_option_of_the_engine(warm: Daemon, output: Path, option: str, says: str) -> None:
+    done = say(warm, "Hello.", "-o", str(output), "--provider", "fake", "-O", option)
+    assert done.returncode == 2
+    assert says in one_line(done)
+    assert not output.exists()
 
 
 def test_standard_input_that_is_no_utf8(shared: Daemon, output: Path) -> None:
@@ -255,6 +284,18 @@ def test_a_small_file_system_that_fills_up(shared: Daemon, tmp_path: Path) -> No
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+def test_a_file_system_that_is_read_only(shared: Daemon, tmp_path: Path) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path)], check=False)
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        done = say(shared, "Hello there.", "-o", str(tmp_path / "out.wav"))
+        assert done.returncode == 1
+        assert "Read-only file system" in one_line(done)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 @pytest.fixture
 def place() -> Iterator[Place]:
     place = Place()
@@ -262,7 +303,7 @@ def place() -> Iterator[Place]:
     place.remove()
 
 
-@pytest.mark.parametrize("kind", ["open to others", "a symlink", "a file"])
+@pytest.mark.parametrize("kind", ["open to others", "a symlink", "a file", "somebody else's"])
 def test_a_runtime_directory_that_is_not_ours_alone(place: Place, kind: str) -> None:
     if kind == "open to others":
         place.runtime.mkdir()
@@ -270,6 +311,11 @@ def test_a_runtime_directory_that_is_not_ours_alone(place: Place, kind: str) -> 
     elif kind == "a symlink":
         (place.root / "elsewhere").mkdir(mode=0o700)
         place.runtime.symlink_to(place.root / "elsewhere")
+    elif kind == "somebody else's":
+        if os.geteuid():
+            pytest.skip("only root can give a directory away")
+        place.runtime.mkdir(mode=0o700)
+        os.chown(place.runtime, NOBODY, NOBODY)
     else:
         place.runtime.write_text("")
     for arguments in (["say", "Hello.", "-o", str(place.root / "out.wav")], ["status"]):
@@ -278,17 +324,30 @@ def test_a_runtime_directory_that_is_not_ours_alone(place: Place, kind: str) -> 
         assert str(place.runtime) in one_line(done)
 
 
-def test_a_thousand_connections_under_a_sufficient_limit() -> None:
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Enough of them for a thousand sockets of our own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip(f"only {hard} descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize("door", ["session.sock", "control.sock"])
+def test_a_thousand_connections_under_a_sufficient_limit(door: str) -> None:
     with running() as daemon:
-        waiting = []
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(1000)]
         try:
-            for _ in range(1000):
-                waiting.append(daemon.place.transport().connect_session(5.0))
+            for each in waiting:
+                each.connect(str(daemon.place.runtime / door))
             with WireClient(daemon.place) as client:
                 assert client.speak("Still here.").end["kind"] == "Done"
         finally:
-            for door in waiting:
-                door.close()
+            for each in waiting:
+                each.close()
         eventually(lambda: psutil.Process(daemon.pid).num_fds() < 100, "they are closed again")
 
 
@@ -305,3 +364,28 @@ def test_a_stopped_client_holds_up_nobody(daemon: Daemon) -> None:
     process.kill()
     process.communicate()
     eventually(lambda: not daemon.status()["daemon"]["connections"], "its death is noticed")
+
+
+def test_a_client_that_is_stopped_in_mid_stream_has_the_rest_when_it_goes_on(daemon: Daemon, output: Path) -> None:
+    (daemon.place.root / "book.txt").write_text("Hello there, said the man at the door. " * 60)
+    book = ["-f", str(daemon.place.root / "book.txt"), "--seed", "1", "--json"]
+    whole = json.loads(say(daemon, *book, "-o", "/dev/null").stdout)
+    process = daemon.place.popen(
+        sys.executable, "-m", "voicebox_cli", "say", *book, "-o", str(output), stdout=subprocess.PIPE
+    )
+    try:
+        eventually(lambda: daemon.status()["requests"]["active"], "it is being spoken")
+        process.send_signal(signal.SIGSTOP)
+        with WireClient(daemon.place) as client:
+            assert client.speak("The others go on.").end["kind"] == "Done"
+        eventually(lambda: not daemon.status()["requests"]["active"], "its window is full")
+        assert daemon.status()["requests"]["queued"] == 1
+        process.send_signal(signal.SIGCONT)
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    answer = json.loads(stdout)
+    assert (answer["state"], answer["frames"]) == ("done", whole["frames"])
+    with wave.open(str(output)) as file:
+        assert file.getnframes() == whole["frames"]

@@ -36,7 +36,7 @@ def speak(daemon: Daemon, text: str, **fields: Any) -> Ending:
 
 @pytest.mark.parametrize("after", [1, 2, 5])
 def test_a_crash_in_mid_sentence_is_resumed_to_the_sample(tmp_path: Path, after: int) -> None:
-    with running(fake(f'crash_once = "{tmp_path}/flag"')) as daemon:
+    with running(fake(f'fault_once = "{tmp_path}/flag"')) as daemon:
         text = f"{LONG}[[crash:{after}]]. And a second sentence."
         broken = speak(daemon, text, seed=11)
         whole = speak(daemon, text, seed=11)
@@ -71,7 +71,7 @@ def test_the_real_voice_killed_in_mid_text_goes_on_exactly(daemon: Daemon) -> No
 
 
 def test_nothing_broke_for_the_listener_if_nothing_of_the_segment_was_delivered(tmp_path: Path) -> None:
-    with running(fake(f'crash_once = "{tmp_path}/flag"')) as daemon:
+    with running(fake(f'fault_once = "{tmp_path}/flag"')) as daemon:
         ending = speak(daemon, "Hello.[[crash:0]]", seed=1)
         assert (ending.end["kind"], ending.end.get("resumed")) == ("Done", None)
         assert len(ending.end["attempts"]) == 2
@@ -81,7 +81,7 @@ def test_nothing_broke_for_the_listener_if_nothing_of_the_segment_was_delivered(
     ("policy", "kind", "resumed"), [("segment", "Done", "segment"), ("next", "Done", "next"), (None, "Done", "next")]
 )
 def test_what_cannot_be_exact_follows_the_request(tmp_path: Path, policy: str | None, kind: str, resumed: str) -> None:
-    with running(fake(f'deterministic = false, crash_once = "{tmp_path}/flag"')) as daemon:
+    with running(fake(f'deterministic = false, fault_once = "{tmp_path}/flag"')) as daemon:
         ending = speak(daemon, f"{LONG}[[crash:3]]. And a second sentence.", on_failure=policy)
         assert (ending.end["kind"], ending.end.get("resumed")) == (kind, resumed)
         assert ("Reset" in ending.kinds) == (policy == "segment")
@@ -90,7 +90,7 @@ def test_what_cannot_be_exact_follows_the_request(tmp_path: Path, policy: str | 
 
 
 def test_fail_means_fail(tmp_path: Path) -> None:
-    with running(fake(f'deterministic = false, crash_once = "{tmp_path}/flag"')) as daemon:
+    with running(fake(f'deterministic = false, fault_once = "{tmp_path}/flag"')) as daemon:
         ending = speak(daemon, f"{LONG}[[crash:3]].", on_failure="fail")
         assert (ending.end["kind"], ending.end["code"]) == ("Failed", "PROVIDER_FAILED")
 
@@ -104,7 +104,7 @@ def test_poison_fails_its_request_and_nobody_else() -> None:
 
 
 def test_a_failing_segment_leaves_the_provider_alive() -> None:
-    with running(fake()) as daemon:
+    with running(fake(extra='standby = "none"')) as daemon:
         assert speak(daemon, "Good.").end["kind"] == "Done"
         (before,) = daemon.place.providers()
         assert speak(daemon, "Bad.[[fail:0]]").end["code"] == "PROVIDER_FAILED"
@@ -119,7 +119,7 @@ def test_an_engine_that_gives_no_sound_or_no_numbers_is_found_out(marker: str, c
 
 
 def test_an_engine_that_hangs_is_killed_and_the_speech_goes_on(tmp_path: Path) -> None:
-    with running(fake(f'crash_once = "{tmp_path}/flag"', "progress_s = 1")) as daemon:
+    with running(fake(f'fault_once = "{tmp_path}/flag"', "progress_s = 1")) as daemon:
         ending = speak(daemon, "Hello.[[hang]]", seed=1)
         assert (ending.end["kind"], len(ending.end["attempts"])) == ("Done", 2)
         assert "progress" in ending.end["attempts"][0]["reason"]
@@ -216,7 +216,7 @@ def test_a_program_that_is_no_provider_is_quarantined_with_its_last_words() -> N
 
 
 def test_a_crash_while_loading_is_tried_again(tmp_path: Path) -> None:
-    with running(fake(f'crash_on_load = true, crash_once = "{tmp_path}/flag"')) as daemon:
+    with running(fake(f'faults = ["sigkill@loading"], fault_once = "{tmp_path}/flag"')) as daemon:
         assert speak(daemon, "Hello.").end["kind"] == "Done"
         assert daemon.status()["providers"][0]["restarts"] == 1
 

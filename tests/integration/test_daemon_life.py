@@ -18,6 +18,7 @@ import pytest
 from tests.integration.daemon import Daemon, Place, eventually, running
 from tests.integration.wire_client import WireClient
 
+NOBODY = 65534
 FAKE = '[provider.builtin]\nenabled = false\n[provider.fake]\nengine = "voicebox_provider.testing:FakeEngine"\n'
 
 
@@ -279,11 +280,31 @@ def test_a_wrong_configuration_is_refused_with_the_place(place: Place, config: s
     assert says in client.stderr
 
 
-def test_a_runtime_directory_open_to_others_is_refused(place: Place) -> None:
-    place.runtime.mkdir(mode=0o755)
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+def test_a_runtime_directory_open_to_others_is_refused(place: Place, mode: int) -> None:
+    place.runtime.mkdir()
+    place.runtime.chmod(mode)
     done = place.run(sys.executable, "-m", "voiceboxd", "--foreground")
     assert done.returncode == 3
     assert "chmod 700" in done.stderr
+
+
+def test_a_runtime_directory_that_is_a_link_is_refused(place: Place) -> None:
+    (place.root / "elsewhere").mkdir(mode=0o700)
+    place.runtime.symlink_to(place.root / "elsewhere")
+    done = place.run(sys.executable, "-m", "voiceboxd", "--foreground")
+    assert done.returncode == 3
+    assert "symbolic link" in done.stderr
+    assert list((place.root / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_runtime_directory_of_somebody_else_is_refused(place: Place) -> None:
+    place.runtime.mkdir(mode=0o700)
+    os.chown(place.runtime, NOBODY, NOBODY)
+    done = place.run(sys.executable, "-m", "voiceboxd", "--foreground")
+    assert done.returncode == 3
+    assert f"belongs to user {NOBODY}" in done.stderr
 
 
 def test_a_socket_path_too_long_is_refused_with_what_to_do(place: Place) -> None:
@@ -291,6 +312,9 @@ def test_a_socket_path_too_long_is_refused_with_what_to_do(place: Place) -> None
     done = place.run(sys.executable, "-m", "voiceboxd", "--foreground")
     assert done.returncode == 3
     assert "VOICEBOX_RUNTIME_DIR" in done.stderr
+    client = place.voicebox("say", "Hello.", "-o", str(place.root / "x.wav"))
+    assert client.returncode == 3
+    assert "VOICEBOX_RUNTIME_DIR" in client.stderr
 
 
 def test_too_few_file_descriptors_are_refused_at_the_start(place: Place) -> None:

@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from tests.integration.daemon import Daemon, eventually, running
-from tests.integration.wire_client import WireClient
-from tests.providers import raw_provider
+from tests.integration.wire_client import Ending, WireClient
+from tests.providers import patient, raw_provider
 
 PROGRAM = Path(raw_provider.__file__)
+PATIENT = Path(patient.__file__)
 # An id has at most 32 characters.
 IDS = {name: f"liar-{number}" for number, name in enumerate(raw_provider.LIES)}
 
@@ -63,6 +64,72 @@ def test_after_all_of_them_nothing_is_left_over(beset: Daemon) -> None:
     counts: dict[str, Any] = eventually(lambda: _at_rest(beset), "every request has ended")
     assert counts["cancelled"] == 0, counts
     eventually(lambda: _descriptors(beset) <= _descriptors_of_a_quiet_one(), "no descriptor is kept")
+
+
+# --- for another's request, while another provider is at it
+
+
+def victim_of(robbery: str) -> str:
+    """The id of the request that a robber is told of: clients choose these, so a test can tell them beforehand."""
+    return f"victim-of-{robbery}"
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file is there, the victim's provider goes on to its end."""
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
+def den(gate: Path) -> Iterator[Daemon]:
+    """The robbers, each told of its victim, and the provider that speaks for the victims."""
+    tables = [
+        f"[provider.{IDS[name]}]\ncommand = {json.dumps([sys.executable, str(PROGRAM), name])}\n"
+        f'settings = {{ victim = "{victim_of(name)}" }}\n'
+        for name in raw_provider.ROBBERIES
+    ]
+    patient_one = f'[provider.patient]\nengine = "{PATIENT}:Patient"\nsettings = {{ gate = "{gate}" }}\n'
+    with running("\n".join([*tables, patient_one])) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("robbery", raw_provider.ROBBERIES)
+def test_nobody_speaks_for_a_request_that_another_provider_is_at(den: Daemon, gate: Path, robbery: str) -> None:
+    """Clients choose the ids, so a provider may come to know one: it must not put words into another's mouth, or end them."""
+    wish = {"provider": "patient", "seed": 7}
+    with WireClient(den.place) as victim, WireClient(den.place) as other:
+        gate.touch()
+        whole = victim.speak("Leave me in peace.", **wish)
+        assert whole.end["kind"] == "Done"
+        assert len(whole.samples) == 4 * patient.RATE // 2
+        gate.unlink()
+        req = victim.say("Leave me in peace.", req=victim_of(robbery), **wish)
+        heard = Ending()
+        while "Chunk" not in heard.kinds:
+            heard.take(*victim.receive())
+        dropped = _dropped(den)
+        assert other.speak("Hands up.", provider=IDS[robbery]).end["kind"] == "Done"
+        assert victim.silent(), "nothing of it reached the victim"
+        assert den.status()["requests"]["active"] == 1, "the victim was being spoken all the while"
+        # An answer to Cancel that nobody asked for is dropped like the others, but not counted.
+        expected = 0 if robbery == "anothers-segmentcancelled" else len(raw_provider.THE_LIKELY)
+        assert _dropped(den) - dropped == expected
+        gate.touch()
+        rest = victim.until_end(req)
+        assert rest.end["kind"] == "Done"
+        assert rest.end["attempts"] == whole.end["attempts"]
+        assert heard.samples + rest.samples == whole.samples
+        assert victim.silent(), "nothing comes after the end"
+    ends = [line for line in den.log() if line["event"] == "end" and line["req"] == req]
+    assert [line["state"] for line in ends] == ["done"]
+
+
+def _dropped(daemon: Daemon) -> int:
+    counts: dict[str, int] = daemon.status()["dropped"]
+    return counts.get("stale attempt", 0)
+
+
+# --- what is left
 
 
 def _at_rest(daemon: Daemon) -> dict[str, Any] | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import zlib
+from typing import Any
 
 import msgpack
 import pytest
 
 from tests.integration.daemon import Daemon, eventually, running
-from tests.integration.wire_client import WireClient
+from tests.integration.wire_client import Ending, WireClient
 from voicebox_protocol import wire
 
 
@@ -21,7 +23,8 @@ def test_speaks(shared: Daemon) -> None:
         assert ending.end["segments"] == 2
         assert ending.end["delivered_chars"] == 41
         assert ending.end["seed"] == 7
-        assert ending.end["attempts"] == [{"provider": "builtin", "epoch": 1, "outcome": "done", "reason": None}]
+        (attempt,) = ending.end["attempts"]
+        assert attempt == {"provider": "builtin", "voice": "heart", "epoch": 1, "outcome": "done", "reason": None}
         assert ending.kinds[ending.kinds.index("Accepted") :].count("Accepted") == 1
 
 
@@ -223,9 +226,92 @@ def test_another_clients_request_cannot_be_touched(shared: Daemon) -> None:
         assert (end["kind"], end["delivered_chars"]) == ("Done", 5)
 
 
+# A line that ends with a stop is spoken at once.
+TWO = ("This one is mine.\n", "And so is this.")
+
+
+class Owner:
+    """A client whose request has spoken its first sentence and waits for the rest of its text."""
+
+    def __init__(self, client: WireClient) -> None:
+        self.client = client
+        self.whole = client.speak("".join(TWO), seed=2)
+        self.req = client.say(TWO[0], seed=2, more=True)
+        self._heard = Ending()
+        while "Chunk" not in self._heard.kinds:
+            self._heard.take(*client.receive())
+
+    def ends_as_if_nothing_had_happened(self) -> None:
+        self.client.send("Text", TWO[1].encode(), boot=self.client.boot, req=self.req, last=True)
+        ending = self.client.until_end(self.req)
+        assert (ending.end["kind"], ending.end["delivered_chars"]) == ("Done", len("".join(TWO)))
+        assert ending.end["attempts"] == self.whole.end["attempts"]
+        assert self._heard.samples + ending.samples == self.whole.samples
+        assert self.client.silent(), "nothing comes after the end"
+
+
+def test_a_live_requests_id_is_refused_to_another_client_and_its_owner_is_told_nothing(shared: Daemon) -> None:
+    with WireClient(shared.place) as client, WireClient(shared.place) as thief:
+        owner = Owner(client)
+        for text, code in ((b"Mine now.", "DUPLICATE_REQUEST"), (b"\xff", "INVALID_TEXT")):
+            thief.send("Say", text, boot=thief.boot, req=owner.req)
+            end = thief.until_end(owner.req).end
+            assert (end["kind"], end["code"], end["frames"]) == ("Failed", code, 0)
+        thief.send("Text", b"\xff", boot=thief.boot, req=owner.req)
+        owner.ends_as_if_nothing_had_happened()
+        assert thief.silent()
+
+
+def test_forged_names_open_nothing(shared: Daemon) -> None:
+    """A boot, a session, an epoch, a request: whoever names another's has its message dropped, or is taken for himself."""
+    with WireClient(shared.place) as client, WireClient(shared.place) as thief:
+        owner = Owner(client)
+        before = shared.status()["dropped"].get("stale boot", 0)
+        theirs: dict[str, Any] = {"session": client.welcome["session"], "epoch": 1, "attempt": 1, "segment": 0}
+        for boot in ("0" * 16, thief.boot):
+            for req in (owner.req, "nobodys"):
+                thief.send("Cancel", boot=boot, req=req, **theirs)
+                thief.send("Credit", boot=boot, req=req, first=0, last=2**64 - 1, **theirs)
+                thief.send("Text", b" Stolen.", boot=boot, req=req, last=True, **theirs)
+                thief.send("EndAck", boot=boot, req=req, **theirs)
+        assert shared.status()["dropped"]["stale boot"] == before + 8
+        assert thief.silent()
+        owner.ends_as_if_nothing_had_happened()
+
+
+FROM_PROVIDERS = {kind.name for kind in wire.kinds_of(wire.PROVIDER_TO_DAEMON)}
+FROM_CLIENTS = {kind.name for kind in wire.kinds_of(wire.CLIENT_TO_DAEMON)}
+
+
+def test_nobody_speaks_as_a_provider_at_the_clients_door(shared: Daemon) -> None:
+    with WireClient(shared.place) as client, WireClient(shared.place) as thief:
+        owner = Owner(client)
+        whose = {"epoch": 1, "req": owner.req, "attempt": 2, "segment": 1}
+        for kind in sorted(FROM_PROVIDERS - FROM_CLIENTS):
+            thief.send(kind, bytes(4), seq=0, descriptors=[[0, 0, 1, 0]], frames=1, crc32=0, steps=1, **whose)
+            reply, _ = thief.receive()
+            assert (reply["kind"], reply["code"]) == ("Error", "UNSUPPORTED")
+        owner.ends_as_if_nothing_had_happened()
+
+
+def test_a_hello_in_a_providers_name_is_a_clients(shared: Daemon) -> None:
+    with WireClient(shared.place, hello=False) as client:
+        able = {"engine": "thief", "version": "1", "voices": [{"id": "heart"}]}
+        client.welcome = client.hello(provider="builtin", epoch=1, capabilities=able)
+        client.boot = client.welcome["boot"]
+        client.attach()
+        assert client.speak("Who speaks?").end["provider"] == "builtin"
+        assert [provider["engine"] for provider in shared.status()["providers"]] == ["hibari"]
+
+
 GARBAGE = [
     [b""],
     [b"VB1"],
+    [b"VB1", b""],
+    [b"VB1", msgpack.packb({"kind": "Status", "query": 1})[:-2]],
+    [b"VB1", msgpack.packb({"kind": "Say", "boot": 1, "req": ["r"], "more": "yes"})],
+    [b"VB1", b"\x91" * 100_000],
+    [b"VB1", b"\x82\xa4kind\xa3Say\xa7options\x81\xa1a" + b"\x91" * 60_000],
     [b"VB9", msgpack.packb({"kind": "Status", "query": 1})],
     [b"VB1", b"\xc1"],
     [b"VB1", b"\x91" * 60_000],
@@ -263,6 +349,31 @@ def test_an_oversized_frame_ends_only_its_sender(shared: Daemon) -> None:
     with WireClient(shared.place) as victim, WireClient(shared.place) as other:
         victim.dealer.send_multipart([b"VB1", b"x" * (wire.MAX_FRAME + 1)])
         assert other.speak("Still here.").end["kind"] == "Done"
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"\n", b"\xff\xfe\x00\n", b"0" * 128, b"x" * 1_000_000, b"GET / HTTP/1.1\r\n\r\n"], ids=len
+)
+def test_garbage_at_the_session_door_closes_it(shared: Daemon, words: bytes) -> None:
+    with shared.place.transport().connect_session(5.0) as door:
+        door.settimeout(30.0)
+        try:
+            door.sendall(words)
+            door.shutdown(socket.SHUT_WR)
+            assert door.recv(16) == b""
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # closed before all of it was read
+    with WireClient(shared.place) as client:
+        assert client.speak("Still here.").end["kind"] == "Done"
+
+
+def test_a_token_that_has_opened_its_door_opens_no_other(shared: Daemon) -> None:
+    with WireClient(shared.place) as client:
+        with shared.place.transport().connect_session(5.0) as door:
+            door.settimeout(30.0)
+            door.sendall(client.welcome["token"].encode() + b"\n")
+            assert door.recv(16) == b""
+        assert client.speak("Still mine.").end["kind"] == "Done"
 
 
 def test_a_client_that_dies_leaves_nothing_behind(daemon: Daemon) -> None:

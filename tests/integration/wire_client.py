@@ -69,9 +69,9 @@ class WireClient:
         self.door.sendall(self.welcome["token"].encode() + b"\n")
         assert self.door.recv(16) == b"OK\n"
 
-    def say(self, text: str, **fields: Any) -> str:
+    def say(self, text: str, *, req: str | None = None, **fields: Any) -> str:
         """Ask for speech; gives the request's name."""
-        req = secrets.token_hex(8)
+        req = req or secrets.token_hex(8)
         self.send("Say", text.encode(), boot=self.boot, req=req, **fields)
         return req
 

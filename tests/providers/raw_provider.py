@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ FAILS, HARMLESS = "fails", "harmless"
 PATIENCE_MS = 1000
 
 LIES: dict[str, tuple[str, Callable[[Liar], None]]] = {}
+ROBBERIES: list[str] = []
+THE_LIKELY = [(attempt, segment) for attempt in (1, 2) for segment in (0, 1)]
 
 
 def lie(outcome: str) -> Callable[[Callable[[Liar], None]], Callable[[Liar], None]]:
@@ -84,6 +87,24 @@ class Liar:
     def speak(self, whose: dict[str, Any]) -> None:
         self.chunk(whose)
         self.say("SegmentDone", frames=1600, **whose)
+
+
+# --- nothing
+
+
+@lie(FAILS)
+def reads_nothing(liar: Liar) -> None:
+    liar.after = lambda: time.sleep(3600)
+
+
+@lie(FAILS)
+def dies_in_mid_sentence(liar: Liar) -> None:
+    def answer(whose: dict[str, Any]) -> None:
+        liar.chunk(whose)
+        time.sleep(0.1)  # until it has left
+        os._exit(1)
+
+    liar.answer = answer
 
 
 # --- bytes
@@ -221,9 +242,50 @@ def forged_attempt(liar: Liar) -> None:
     first(liar, attempt=lambda attempt: attempt + 1)
 
 
+@lie(HARMLESS)
+def forged_boot_and_session(liar: Liar) -> None:
+    def answer(whose: dict[str, Any]) -> None:
+        names: dict[str, Any] = {"boot": "f" * 16, "session": "f" * 16}
+        liar.chunk(whose, **names)
+        liar.say("SegmentDone", frames=1600, **whose, **names)
+
+    liar.answer = answer
+
+
 @lie(FAILS)
 def forged_segment(liar: Liar) -> None:
     first(liar, segment=lambda segment: segment + 1)
+
+
+def robbery(kind: str, **fields: Any) -> None:
+    """A lie that speaks for the request of the setting `victim`, which another provider may be at this moment.
+
+    It cannot know how far that is, so it tries the likely attempts and segments.
+    """
+
+    def told(liar: Liar) -> None:
+        victim = liar.start["settings"].get("victim", "nobodys")
+
+        def answer(whose: dict[str, Any]) -> None:
+            for attempt, segment in THE_LIKELY:
+                forged = {**whose, "req": victim, "attempt": attempt, "segment": segment}
+                if kind == "Chunk":
+                    liar.chunk(forged, 800, seq=attempt)
+                else:
+                    liar.say(kind, **forged, **fields)
+            liar.speak(whose)
+
+        liar.answer = answer
+
+    ROBBERIES.append(f"anothers-{kind.lower()}")
+    LIES[ROBBERIES[-1]] = (HARMLESS, told)
+
+
+robbery("Chunk")
+robbery("SegmentDone", frames=1600)
+robbery("SegmentFailed", code="UNSPEAKABLE", message="no, it cannot be spoken")
+robbery("SegmentCancelled")
+robbery("Resumed", frames=1600, crc32=0)
 
 
 @lie(HARMLESS)

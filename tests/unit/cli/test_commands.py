@@ -18,7 +18,7 @@ from voicebox_cli.main import main
 from voicebox_protocol import __version__, errors, schema
 
 HEAVY = {"anyio", "asyncio", "email", "http", "httpx", "logging", "miniaudio", "msgspec", "numpy", "packaging"}
-HEAVY |= {"platformdirs", "subprocess"}
+HEAVY |= {"platformdirs", "rich", "subprocess"}
 
 
 def test_status_loads_no_more_than_it_needs(daemon: FakeDaemon) -> None:
@@ -41,6 +41,41 @@ def test_status_for_people_names_daemon_and_providers(daemon: FakeDaemon, capsys
     assert "voiceboxd 0.1.0, pid 4711, up 1 min 15 s, 40 MB, connections: 1" in out
     assert "0 active, 0 queued, 3 done, 0 failed, 1 cancelled" in out
     assert out.splitlines()[-1].split() == ["builtin", "hibari", "0.2.1", "ready", "4712", "0", "200", "MB", "cpu", "-"]
+
+
+def test_status_tells_the_whole_reason_of_one_in_trouble_below_it(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = "it exited with code 1 (" + "words of its own " * 20 + "\x1b[2J)"
+    told = {"state": "quarantined", "reason": reason, "retry_in_s": 75.4, "log_tail": ["one\x07", "two"]}
+    broken = {**STATUS["providers"][0], **told, "id": "broken", "workers": [], "pid": None}
+    daemon.script = answering({**STATUS, "providers": [*STATUS["providers"], broken]})
+    assert main(["status"]) == 0
+    row, *below = capsys.readouterr().out.splitlines()[-5:]
+    assert row.split() == ["broken", "hibari", "0.2.1", "quarantined", "-", "0", "200", "MB", "cpu"]
+    assert below == [
+        "    reason: " + reason.replace("\x1b", "?"),
+        "    may be tried again in 1 min 15 s",
+        "    log: one?",
+        "    log: two",
+    ]
+
+
+def test_status_tells_of_each_process_where_there_are_several(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workers = [
+        {"pid": pid, "state": state, "epoch": pid, "rss_bytes": 10**8} for pid, state in ((1, "busy"), (2, "ready"))
+    ]
+    one = {**STATUS["providers"][0], "workers": [*workers, {"pid": None, "state": "backoff"}], "standby_pid": 2}
+    daemon.script = answering({**STATUS, "providers": [one]})
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["    worker 1: busy, 100 MB", "    standby 2: ready, 100 MB"]
+
+
+def answering(status: dict[str, Any]) -> Any:
+    """The script of a daemon that is as `status` says."""
+    return lambda daemon, to, message, text: daemon.send(to, schema.StatusReply(query=message.query, status=status))
 
 
 def test_status_starts_no_daemon(
@@ -69,6 +104,57 @@ def test_providers_are_listed(daemon: FakeDaemon, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.splitlines()[1].split() == ["builtin", "hibari", "entry", "point", "ready", "-"]
     assert main(["provider", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == PROVIDERS
+
+
+@pytest.mark.parametrize(("action", "state"), [("start", "ready"), ("stop", "stopped"), ("restart", "ready")])
+def test_a_provider_is_controlled(
+    daemon: FakeDaemon, action: str, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["provider", action, "builtin"]) == 0
+    assert capsys.readouterr() == (f"builtin is {state}\n", "")
+    assert main(["provider", action, "builtin", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**PROVIDERS[0], "state": state}
+    assert daemon.wait_for("ControlProvider", count=2, provider="builtin", action=action)
+
+
+def test_a_terminal_shows_that_a_provider_is_waited_for(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    def script(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
+        asked.append(message)
+        if len(asked) == 1:  # a moment later
+            daemon.do(lambda: script(daemon, to, message, text))
+        else:
+            answer_query(daemon, to, message)
+
+    daemon.script = script
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["provider", "start", "builtin"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "builtin is ready\n"
+    assert err.startswith("\r\x1b[Kstarting builtin, 0 s")
+    assert err.endswith("\r\x1b[K")
+
+
+def test_words_of_a_provider_in_an_error_cannot_command_the_terminal(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
+        words = "builtin is not ready: failed: gone\x1b[2J\n  its last\x07 words"
+        daemon.send(to, schema.Error(code="PROVIDER_FAILED", message=words, query=message.query))
+
+    daemon.script = script
+    assert main(["provider", "restart", "builtin"]) == 5
+    assert capsys.readouterr().err == "voicebox: builtin is not ready: failed: gone?[2J\n  its last? words\n"
+
+
+def test_stopping_a_provider_starts_no_daemon(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICEBOX_AUTOSTART", "1")
+    assert main(["provider", "stop", "builtin"]) == 3
+    assert os.listdir(runtime_dir) == []
 
 
 def test_stop(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

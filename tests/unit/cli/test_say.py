@@ -91,7 +91,7 @@ def test_the_object_has_these_fields_and_no_others(there: Path, capsys: pytest.C
         "duration_s": 0.2,
         "first_audio_ms": 80.0,
         "total_ms": 120.0,
-        "attempts": [{"provider": "builtin", "outcome": "done", "reason": None}],
+        "attempts": [{"provider": "builtin", "voice": "anna", "outcome": "done", "reason": None}],
         "resumed": None,
         "delivered_chars": 5,
         "seed": 7,
@@ -441,6 +441,23 @@ def test_the_line_ends_with_how_much_how_fast_and_how_soon(capsys: pytest.Captur
     line.done(Result("id", *numbers), "x.wav")  # type: ignore[arg-type]
     lines = capsys.readouterr().err.split("\r")
     assert lines == ["", "a moment", "x.wav: 2.0 s of sound, 20.0 × real time, first after 80 ms\n"]
+
+
+@pytest.mark.parametrize(
+    ("reporter", "shown"),
+    [
+        (reporters.QuietReporter, "voicebox: a is failed; b/c goes on\n"),
+        (reporters.PlainReporter, "starting: a moment\nfailover: a is failed; b/c goes on\n"),
+        (reporters.LineReporter, "\r\x1b[Ka moment\r\x1b[Kvoicebox: a is failed; b/c goes on\n"),
+    ],
+)
+def test_who_speaks_in_anothers_place_is_told_whatever_else_is_not(
+    capsys: pytest.CaptureFixture[str], reporter: type[reporters.Reporter], shown: str
+) -> None:
+    teller = reporter()
+    teller.event(Notice("STARTING", "a moment"))
+    teller.event(Notice("FAILOVER", "a is failed; b/c goes on"))
+    assert capsys.readouterr().err == shown
 
 
 # --- the loudspeaker

@@ -163,7 +163,9 @@ class FakeDaemon:
             "segments": 1,
             "delivered_chars": 5,
             "seed": 7,
-            "attempts": [{"provider": "builtin", "epoch": 1, "outcome": kind.lower(), "reason": None}],
+            "attempts": [
+                {"provider": "builtin", "voice": "anna", "epoch": 1, "outcome": kind.lower(), "reason": None}
+            ],
             "first_audio_ms": 80.0,
             "total_ms": 120.0,
         }
@@ -250,6 +252,9 @@ def answer_query(daemon: FakeDaemon, to: bytes, message: Any) -> bool:
         daemon.send(to, schema.VoicesReply(query=message.query, voices=found))
     elif isinstance(message, schema.Providers):
         daemon.send(to, schema.ProvidersReply(query=message.query, providers=PROVIDERS))
+    elif isinstance(message, schema.ControlProvider):
+        state = "stopped" if message.action == "stop" else "ready"
+        daemon.send(to, schema.ProviderControlled(query=message.query, provider={**PROVIDERS[0], "state": state}))
     elif isinstance(message, schema.Stop) and message.req:
         daemon.send(to, schema.Error(code="NO_SUCH_REQUEST", message="no such request", query=message.query))
     elif isinstance(message, schema.Stop):

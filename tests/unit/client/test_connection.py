@@ -18,6 +18,7 @@ from voicebox_protocol.errors import (
     CancelledByRequest,
     DaemonLost,
     DaemonUnreachable,
+    DeadlineExceeded,
     Incompatible,
     NoSuchRequest,
     VoiceboxError,
@@ -110,6 +111,26 @@ def test_a_silent_daemon_is_asked_whether_it_lives(daemon: FakeDaemon, monkeypat
     with Voicebox(timeout=0.1) as box, pytest.raises(DaemonLost, match="has said nothing for"):
         list(box.say("hello"))
     assert len(answered) == 2
+
+
+def test_what_takes_long_is_waited_for_while_the_daemon_lives(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading may take minutes; a daemon that is stopped meanwhile is noticed long before."""
+    monkeypatch.setattr(connection, "_PATIENCE", 0.05)
+    answered: list[int] = []
+
+    def script(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
+        if isinstance(message, schema.Status) and len(answered) < 3:
+            answered.append(message.query)
+            daemon.send(to, schema.StatusReply(query=message.query, status={}))
+
+    daemon.script = script
+    with Voicebox(timeout=0.1) as box:
+        with pytest.raises(DeadlineExceeded, match=r"has not done ControlProvider .* it goes on"):
+            box.start_provider("builtin", timeout=0.06)
+        with pytest.raises(DaemonLost, match="has said nothing for"):
+            box.restart_provider("builtin")
 
 
 def test_a_daemon_of_another_protocol_says_so(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:

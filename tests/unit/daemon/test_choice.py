@@ -8,8 +8,9 @@ import pytest
 
 from voicebox_protocol import errors, schema
 from voicebox_protocol.capabilities import Capabilities, Voice, speaks
-from voiceboxd.choice import Candidate, Undecided, Wish, choose
-from voiceboxd.request import Assignment
+from voiceboxd.candidates import Candidate, Undecided, Wish
+from voiceboxd.choice import choose
+from voiceboxd.request import Assignment, Origin, Speaker
 
 
 def voice(name: str, *languages: str, default: bool = False) -> Voice:
@@ -213,7 +214,8 @@ def test_nobody_installed_is_said_so() -> None:
 
 def test_the_assignment_carries_what_shapes_the_speech() -> None:
     found = choose(say(voice="carl", options={"warmth": 0.5, "mood": "sad"}, speed=2.0, model="large"), ALL, Wish())
-    assert found == Assignment("other", "carl", "en-GB", 16_000, 100, True, True, ("Latn",))
+    origin = Origin(Speaker("other", "carl"), "e")
+    assert found == Assignment("other", "carl", "en-GB", 16_000, 100, True, True, ("Latn",), origin=origin)
 
 
 def test_the_requests_own_rate_and_language_are_taken() -> None:

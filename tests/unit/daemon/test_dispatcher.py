@@ -10,7 +10,7 @@ from voicebox_protocol import schema
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.configuration import Config
 from voiceboxd import provider_state as fsm
-from voiceboxd.choice import Candidate
+from voiceboxd.candidates import Candidate
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.ledger import Ledger
 from voiceboxd.tally import Tally
@@ -24,11 +24,23 @@ def test_a_segment_that_ends_twice_is_counted_off_once() -> None:
 
     async def scenario() -> None:
         events: list[fsm.Event] = []
+        worker = SimpleNamespace(epoch=1, serving=True, phase=fsm.Phase.READY, post=events.append)
         actor = SimpleNamespace(
-            id="p", epoch=1, serving=True, phase=fsm.Phase.READY, capabilities=ABLE, trouble=None, post=events.append
+            id="p",
+            workers=(worker,),
+            capabilities=ABLE,
+            fingerprint=ABLE.fingerprint,
+            trouble=None,
+            free_worker=lambda in_work: worker if in_work("p", 1) < ABLE.concurrency else None,
+            segment_done=lambda worker: None,
+            between_requests=lambda: None,
+            review=lambda: None,
         )
         gateway = SimpleNamespace(
-            actors={"p": actor}, candidates=lambda: [Candidate("p", ABLE)], send=lambda effect: None
+            actors={"p": actor},
+            candidates=lambda: [Candidate("p", ABLE)],
+            send=lambda effect: None,
+            worker=lambda provider, epoch: worker,
         )
         tally = Tally()
         dispatcher = Dispatcher(Ledger("b00t"), gateway, config=Config(), timers=Timers(), tally=tally)

@@ -15,17 +15,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from voicebox_protocol import errors, schema, wire
-from voiceboxd.effects import Effect, ToClient, ToProvider, Violation
+from voiceboxd.effects import Effect, Seek, ToClient, ToProvider, Violation
 from voiceboxd.ledger import LONGEST_SEGMENT, Ledger
-from voiceboxd.request import Assignment, Request, segment_seed
+from voiceboxd.request import Assignment, Passed, Request, Speaker, segment_seed
+from voiceboxd.scripts import foreign_words
 
 BOOT = "b00t"
 RATE = 8_000
 EXACT = Assignment(
-    "exact", "anna", "en", RATE, max_chars=40, streaming=True, deterministic=True, scripts=("Latn", "Grek")
+    "exact",
+    "anna",
+    "en",
+    RATE,
+    max_chars=40,
+    streaming=True,
+    deterministic=True,
+    scripts=("Latn", "Grek"),
+    fingerprint="one",
 )
+TWIN = EXACT._replace(provider="twin")
 WILD = Assignment("wild", "bert", "en", RATE, max_chars=60)
-ASSIGNMENTS = {each.provider: each for each in (EXACT, WILD)}
+ASSIGNMENTS = {each.provider: each for each in (EXACT, TWIN, WILD)}
 
 TO_CLIENT = schema.Decoder(wire.DAEMON_TO_CLIENT)
 TO_PROVIDER = schema.Decoder(wire.DAEMON_TO_PROVIDER)
@@ -36,8 +46,10 @@ TEXTS = PROSE | st.lists(st.sampled_from([*PHRASES, "… ", "\n\n", "Да. ", "�
 
 
 def samples(assignment: Assignment, seed: int, text: str, salt: object = "") -> bytes:
-    """What a provider makes of a segment; a deterministic one whatever the incarnation."""
-    dice = random.Random(f"{assignment.provider} {seed} {text} {'' if assignment.deterministic else salt}")
+    """What a provider makes of a segment; a deterministic one whatever the incarnation, and so does its twin."""
+    dice = random.Random(
+        f"{assignment.fingerprint or assignment.provider} {seed} {text} {'' if assignment.deterministic else salt}"
+    )
     return dice.randbytes(4 * dice.choice((0, 1, *range(2, 60))))
 
 
@@ -100,6 +112,8 @@ class Listener:
     seq: int = 0
     held: dict[int, int] = field(default_factory=dict)
     ends: list[schema.Message] = field(default_factory=list)
+    speakers: set[str] = field(default_factory=set)
+    notices: list[schema.Notice] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
@@ -107,9 +121,13 @@ class Listener:
 
 
 class House:
-    """Clients and providers around a ledger: carries effects out and checks each of them."""
+    """Clients and providers around a ledger: carries effects out and checks each of them. `chain` are those who go on in
+    each other's place; if `slow`, that is not decided at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, chain: Iterable[str] = (), *, slow: bool = False) -> None:
+        self.chain = [ASSIGNMENTS[provider] for provider in chain]
+        self.slow = slow
+        self.seeking: list[str] = []
         self.ledger = Ledger(BOOT)
         self.now = 1000.0
         self.epochs = dict.fromkeys(ASSIGNMENTS, 1)
@@ -124,12 +142,37 @@ class House:
 
     def do(self, effects: list[Effect] | None) -> None:
         for effect in effects or []:
-            if isinstance(effect, ToProvider):
+            if isinstance(effect, Seek):
+                assert effect.req not in self.seeking
+                self.seeking.append(effect.req)
+            elif isinstance(effect, ToProvider):
                 assert TO_PROVIDER.header(schema.encode(effect.message)) == effect.message
                 self._to_provider(effect)
             else:
                 assert TO_CLIENT.header(schema.encode(effect.message)) == effect.message
                 self._to_client(effect)
+        if not self.slow:
+            self.decide()
+
+    def decide(self) -> None:
+        """Somebody of the chain goes on with what is stranded, or it ends."""
+        while self.seeking:
+            request = self.ledger.requests.get(self.seeking.pop(0))
+            if request is None:
+                continue
+            assert request.stranded is not None
+            able = [each for each in self.chain if self._may_go_on(request, each)]
+            if able:
+                told = able[0]._replace(passed=tuple(request.tried[-1:]))
+                self.do(self.ledger.hand_on(request, told, self.now))
+            else:
+                self.do(self.ledger.fail(request, request.stranded, self.now))
+
+    def _may_go_on(self, request: Request, successor: Assignment) -> bool:
+        text = request.work.segment.text if request.work else ""
+        tried = {each.speaker.provider for each in request.tried}
+        readable = len(text) <= successor.max_chars and not foreign_words(text, successor.scripts)
+        return readable and successor.provider not in tried
 
     def _to_provider(self, effect: ToProvider) -> None:
         message = effect.message
@@ -141,7 +184,12 @@ class House:
         assert effect.payload is not None
         text, listener = bytes(effect.payload).decode(), self.listeners[message.req]
         assert text in listener.text
-        assert message.seed == segment_seed(self.ledger.requests[message.req].seed, message.segment)
+        request = self.ledger.requests[message.req]
+        assert request.assignment is not None
+        assert len(text) <= request.assignment.max_chars
+        assert request.assignment.speaker not in {each.speaker for each in request.tried}
+        listener.speakers.add(effect.provider)
+        assert message.seed == segment_seed(request.seed, message.segment)
         start = listener.starts.setdefault(message.segment, listener.frames)
         assert (message.from_frame or 0) == listener.frames - start
         salt = (effect.epoch, message.attempt)
@@ -173,6 +221,7 @@ class House:
                 self._end(listener, message)
             case _:
                 assert isinstance(message, schema.Notice)
+                listener.notices.append(message)
 
     def _hear(self, listener: Listener, chunk: schema.Chunk, payload: bytes | memoryview | None) -> None:
         assert listener.accepted is not None
@@ -283,6 +332,13 @@ class House:
         self.do(self.ledger.provider_lost(provider, epoch, "it " * 500, self.now))
         assert not self.ledger.in_work(provider, epoch)
 
+    def give_up(self, provider: str, reason: str = "it is quarantined") -> None:
+        """An incarnation dies and nobody waits for the next one."""
+        self.lose(provider)
+        for request in list(self.ledger.requests.values()):
+            if request.assignment is not None and request.assignment.provider == provider:
+                self.do(self.ledger.strand(request, errors.ProviderFailed(f"{provider}: {reason}")))
+
     def close_session(self, session: str) -> None:
         self.closed.add(session)
         effects = self.ledger.session_closed(session, self.now)
@@ -298,6 +354,7 @@ class House:
             for job in list(self.jobs.values()):
                 if job.name in self.jobs:
                     self.finish(job)
+            self.decide()
             waiting = [request for request in self.ledger.requests.values() if request.waits]
             for request in waiting:
                 self.dispatch(request)
@@ -313,10 +370,12 @@ class LedgerMachine(RuleBasedStateMachine):
         texts=st.lists(PROSE, min_size=1, max_size=3),
         providers=st.lists(st.sampled_from(sorted(ASSIGNMENTS)), min_size=3, max_size=3),
         on_failure=st.sampled_from([None, *wire.ON_FAILURE]),
+        chain=st.lists(st.sampled_from(sorted(ASSIGNMENTS)), unique=True),
+        slow=st.booleans(),
     )
-    def begin(self, texts, providers, on_failure) -> None:
+    def begin(self, texts, providers, on_failure, chain, slow) -> None:
         """A house where some are being spoken to already."""
-        self.house = House()
+        self.house = House(chain, slow=slow)
         for number, (text, provider) in enumerate(zip(texts, providers, strict=False)):
             request = self.house.admit(f"s{number % 2}", text, on_failure=on_failure)
             self.house.accept(request, ASSIGNMENTS[provider])
@@ -325,6 +384,7 @@ class LedgerMachine(RuleBasedStateMachine):
     # One rule with weights: what gets requests on is frequent, what ends them is rare, so that runs get far.
     HAPPENS = (
         *(("sound",) * 8 + ("finish",) * 3 + ("break_off", "answer_cancel") + ("provider_dies",) * 2),
+        *("provider_is_given_up", "decide", "decide"),
         *(
             "admit",
             "admit",
@@ -352,6 +412,12 @@ class LedgerMachine(RuleBasedStateMachine):
         for request in [each for each in waiting if each.assignment.provider == provider]:
             if data.draw(st.sampled_from([True, True, False])):
                 house.dispatch(request)
+
+    def provider_is_given_up(self, data) -> None:
+        self.house.give_up(data.draw(st.sampled_from(sorted(ASSIGNMENTS))))
+
+    def decide(self, data) -> None:
+        self.house.decide()
 
     def time_passes(self, data) -> None:
         house = self.house
@@ -568,7 +634,10 @@ class LedgerMachine(RuleBasedStateMachine):
             assert house.ledger.knows(request.req)
             if request.assignment is None or request.waits:
                 continue
-            if request.runs_now:
+            if request.stranded:
+                assert not request.runs_now
+                assert request.req in house.seeking
+            elif request.runs_now:
                 assert request.provider is not None
                 assert house.current(house.jobs[*request.provider, request.req, request.attempts])
             else:
@@ -585,7 +654,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for listener in house.listeners.values():
             assert len(listener.ends) == (0 if listener.session in house.closed and not listener.ends else 1)
             for end in listener.ends:
-                if isinstance(end, schema.Done) and end.resumed != "next" and end.provider == "exact":
+                alike = {*listener.speakers, listener.accepted.provider} if listener.accepted else {"wild"}
+                if isinstance(end, schema.Done) and end.resumed != "next" and "wild" not in alike:
                     self.check_undisturbed(listener, end)
         for session in list(house.sessions):
             house.close_session(session)
@@ -707,6 +777,203 @@ def test_a_segment_that_begins_again_for_ever_and_gets_no_further_is_poison() ->
     assert listener.ends[0].code == "PROVIDER_FAILED"
 
 
+# --- another goes on
+
+
+def codes(listener: Listener) -> list[str]:
+    return [notice.code for notice in listener.notices]
+
+
+def taken_over(before: Assignment, after: Assignment, **fields: object) -> tuple[House, Listener]:
+    """A house where somebody else goes on with a segment of which the client has ten frames."""
+    house, listener, _ = begun(before, **fields)
+    house.chain = [after]
+    house.give_up(before.provider)
+    return house, listener
+
+
+def test_a_twin_goes_on_where_the_first_broke_off() -> None:
+    house, listener = taken_over(EXACT, TWIN)
+    job = again(house, listener)
+    assert (job.provider, job.order.from_frame) == ("twin", 10)
+    house.finish_everything()
+    (end,) = listener.ends
+    assert (type(end), end.resumed, end.provider, end.voice) == (schema.Done, "exact", "twin", "anna")
+    assert [(run["provider"], run["voice"], run["outcome"]) for run in end.attempts] == [
+        ("exact", "anna", "failed"),
+        ("twin", "anna", "done"),
+    ]
+    assert codes(listener) == ["FAILOVER", "RESUMED"]
+    assert listener.notices[0].message == "exact: it is quarantined; twin/anna goes on"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        TWIN._replace(fingerprint="two"),
+        TWIN._replace(deterministic=False),
+        TWIN._replace(voice="berta"),
+    ],
+    ids=["another engine", "not deterministic", "another voice"],
+)
+@pytest.mark.parametrize("before", [EXACT, EXACT._replace(fingerprint="")], ids=["known", "unknown"])
+def test_what_another_cannot_continue_exactly_begins_again(before: Assignment, after: Assignment) -> None:
+    house, listener = taken_over(before, after, on_failure="segment")
+    assert (listener.frames, codes(listener)) == (0, ["FAILOVER"])
+    assert again(house, listener).order.from_frame is None
+    assert house.ledger.requests[listener.say.req].resumed == "segment"
+
+
+@pytest.mark.parametrize("on_failure", ["next", None])
+def test_the_rest_of_a_segment_is_skipped_and_the_next_is_the_successors(on_failure: str | None) -> None:
+    house, listener = taken_over(EXACT, WILD, on_failure=on_failure)
+    assert (listener.frames, codes(listener)) == (10, ["FAILOVER", "SKIPPED"])
+    house.finish_everything()
+    (end,) = listener.ends
+    assert (type(end), end.resumed, end.provider) == (schema.Done, "next", "wild")
+
+
+def test_a_request_that_would_rather_fail_does() -> None:
+    _, listener = taken_over(EXACT, WILD, on_failure="fail")
+    (end,) = listener.ends
+    assert (end.code, end.message, end.provider) == ("PROVIDER_FAILED", "exact: it is quarantined", "exact")
+    assert codes(listener) == []
+
+
+def test_nobody_need_go_on_after_the_last_segment() -> None:
+    house = House(["wild"])
+    listener = house.say("Hello there, whoever you are.", EXACT)
+    job = again(house, listener)
+    job.sound = bytes(80)
+    house.chunk(job, [5])
+    house.give_up("exact")
+    (end,) = listener.ends
+    assert (type(end), end.provider, codes(listener)) == (schema.Done, "exact", ["SKIPPED"])
+
+
+def test_what_nobody_has_heard_yet_is_simply_spoken_by_another() -> None:
+    house = House(["wild"])
+    listener = house.say(TWO_SEGMENTS, EXACT, on_failure="fail")
+    house.give_up("exact")
+    house.finish_everything()
+    (end,) = listener.ends
+    assert (type(end), end.resumed, end.provider) == (schema.Done, None, "wild")
+
+
+def test_a_poisonous_segment_is_tried_by_another_and_what_follows_stays_there() -> None:
+    house = House(["wild"])
+    listener = house.say(TWO_SEGMENTS, EXACT)
+    for _ in range(2):
+        house.break_off(again(house, listener))
+    job = again(house, listener)
+    assert job.provider == "wild"
+    house.break_off(job)
+    job = again(house, listener)
+    job.sound = bytes(40)
+    house.finish(job)
+    assert again(house, listener).provider == "wild"
+    assert codes(listener) == ["FAILOVER"]
+    assert "failed 2 times at the same place: exact: it it" in listener.notices[0].message
+
+
+def test_words_that_one_cannot_read_are_read_by_another_from_there_on() -> None:
+    house = House(["wild"])
+    listener = house.say("Hello there. He said Привет to her. And then he left.", EXACT)
+    while not listener.ends:
+        job = again(house, listener)
+        job.sound = bytes(40)
+        house.finish(job)
+    assert [run["provider"] for run in listener.ends[0].attempts] == ["exact", "wild"]
+    assert [run["outcome"] for run in listener.ends[0].attempts] == ["done", "done"]
+    assert "cannot read “Привет”; wild/bert goes on" in listener.notices[0].message
+
+
+@pytest.mark.parametrize("code", ["UNSPEAKABLE", None], ids=["said", "no frame"])
+def test_what_a_provider_finds_unspeakable_is_spoken_by_another(code: str | None) -> None:
+    house = House(["wild"])
+    listener = house.say("Hello there.", EXACT)
+    job = again(house, listener)
+    if code:
+        house.break_off(job, code)
+    else:
+        job.sound = b""
+        house.finish(job)
+    job = again(house, listener)
+    job.sound = bytes(40)
+    house.finish(job)
+    assert [run["outcome"] for run in listener.ends[0].attempts] == ["failed", "done"]
+
+
+def test_what_is_not_cut_yet_is_cut_for_the_successor() -> None:
+    house = House()
+    house.chain = [WILD._replace(max_chars=30)]
+    listener = house.say("Hello there. " + "ja " * 30, EXACT._replace(max_chars=100))
+    house.give_up("exact")
+    segments = 0
+    while not listener.ends:
+        job = again(house, listener)
+        job.sound = bytes(40)
+        house.finish(job)
+        segments += 1
+    assert segments > 3
+
+
+def test_what_costs_money_is_asked_once_for_a_segment() -> None:
+    house = House(["wild"])
+    listener = house.say("Hello there.", EXACT._replace(metered=True))
+    house.break_off(again(house, listener))
+    assert again(house, listener).provider == "wild"
+
+
+def test_a_provider_that_comes_back_as_another_version_does_not_go_on_exactly() -> None:
+    house, listener, _ = begun(EXACT, on_failure="segment")
+    house.lose("exact")
+    request = house.ledger.requests[listener.say.req]
+    assert house.ledger.renew(request, "one", house.now) == []
+    house.do(house.ledger.renew(request, "two", house.now))
+    assert (listener.frames, request.resumed) == (0, "segment")
+    assert house.ledger.renew(request, "two", house.now) == []
+
+
+def test_who_was_in_trouble_already_is_told_once_it_is_known_who_speaks() -> None:
+    house = House()
+    sick = Passed(Speaker("sick", "anna"), "sick is quarantined (it fell over)")
+    unfit = Passed(Speaker("other", "eve"), "other/eve does not speak 'en'", broken=False)
+    listener = house.say("Hello there.", WILD._replace(passed=(sick, unfit)))
+    assert [notice.message for notice in listener.notices] == ["sick is quarantined (it fell over); wild/bert speaks"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "expire", "leave"])
+def test_a_request_may_end_while_somebody_is_sought(how: str) -> None:
+    house = House(["wild"], slow=True)
+    listener = house.say(TWO_SEGMENTS, EXACT, deadline_ms=1000)
+    request = house.ledger.requests[listener.say.req]
+    house.give_up("exact")
+    assert not request.waits
+    house.now += 1.0
+    if how == "leave":
+        house.close_session("s0")
+    else:
+        house.do(house.ledger.cancel(request, house.now) if how == "cancel" else house.ledger.expire(house.now))
+    house.decide()
+    assert request.ended
+
+
+def test_text_that_comes_while_somebody_is_sought_is_the_successors() -> None:
+    house = House(["wild"], slow=True)
+    listener = house.say("Hello there. Now ", EXACT, more=True)
+    house.finish(again(house, listener))
+    house.give_up("exact")
+    request = house.ledger.requests[listener.say.req]
+    house.text(request, "Привет to all. ", last=True)
+    assert not listener.ends
+    house.finish_everything()
+    assert (type(listener.ends[0]), listener.speakers) == (schema.Done, {"exact", "wild"})
+
+
+# --- lies, and what cannot be spoken
+
+
 def test_a_lie_about_the_number_of_frames_does_not_lose_the_request() -> None:
     house, listener, job = begun(EXACT)
     with pytest.raises(Violation):
@@ -817,7 +1084,7 @@ def test_the_longest_deadline_that_the_wire_can_carry_can_be_handed_on() -> None
 
 def test_a_terminal_message_fits_a_header_however_often_the_provider_broke() -> None:
     house = House()
-    listener = house.say("Ja. " * 40, WILD._replace(voice="声" * 128))
+    listener = house.say("Ja. " * 40, WILD._replace(voice="𝄞" * 128))
     request = house.ledger.requests[listener.say.req]
     for _ in range(30):
         job = house.dispatch(request)

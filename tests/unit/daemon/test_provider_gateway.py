@@ -23,8 +23,9 @@ class Door:
         self.sent: list[tuple[bytes, bytes]] = []
         self.events: list[fsm.Event] = []
         self.tally = Tally()
+        self.worker = SimpleNamespace(epoch=3, alive=True, token="secret", post=self.events.append)
         self.actor = SimpleNamespace(
-            id="p", epoch=3, alive=True, token="secret", capabilities=None, post=self.events.append
+            id="p", capabilities=None, worker=lambda epoch: self.worker if epoch == self.worker.epoch else None
         )
         link = SimpleNamespace(send=lambda peer, header, payload=None: self.sent.append((peer, header)))
         self.gateway = ProviderGateway(link, "b00t", self.tally)
@@ -108,7 +109,7 @@ def test_what_breaks_the_protocol_is_killed_if_it_is_known_and_counted_if_not(fr
 def test_messages_of_a_former_incarnation_are_dropped_and_counted() -> None:
     door = Door()
     door.hello(peer=b"old")
-    door.actor.epoch = 4
+    door.worker.epoch = 4
     done = schema.encode(schema.SegmentDone(epoch=3, req="r", attempt=1, segment=0, frames=1))
     door.take(wire.MAGIC, done, peer=b"old")
     door.hello(peer=b"new", epoch=4)

@@ -15,6 +15,8 @@ from voiceboxd.provider_state import (
     SERVING,
     CancelSent,
     Demand,
+    Doubted,
+    Dying,
     Effect,
     Event,
     Exited,
@@ -22,6 +24,7 @@ from voiceboxd.provider_state import (
     Faulted,
     Heard,
     HelloCame,
+    History,
     JobEnded,
     JobStarted,
     Kill,
@@ -81,7 +84,8 @@ def at(phase: Phase) -> Life:
         Phase.STARTING: [Demand(speak=True)],
         Phase.LOADING: [HelloCame()],
         Phase.READY: [Loaded()],
-        Phase.BUSY: [JobStarted()],
+        # It answers at once, as its I/O thread does.
+        Phase.BUSY: [JobStarted(), Heard()],
     }
     order = list(steps)
     branches: dict[Phase, tuple[Phase, list[Event]]] = {
@@ -125,7 +129,11 @@ ARROWS = [
     (Phase.BUSY, JobStarted(), Phase.BUSY, []),
     (Phase.BUSY, Violated("it lied"), Phase.KILLING, [Lost(1, "it lied", gone=False), Kill()]),
     (Phase.BUSY, Exited("x", -9, 0.5), Phase.BACKOFF, [Lost(1, "x", gone=False)]),
-    (Phase.BUSY, StopAsked("enough"), Phase.DRAINING, [Leave("enough")]),
+    (Phase.BUSY, StopAsked("enough"), Phase.DRAINING, []),
+    (Phase.BUSY, Dying("x"), Phase.KILLING, [Lost(1, "x", gone=False)]),
+    (Phase.READY, Dying("x"), Phase.KILLING, [Lost(1, "x", gone=False)]),
+    (Phase.LOADING, Dying("x"), Phase.KILLING, []),
+    (Phase.DRAINING, Dying("x"), Phase.DRAINING, []),
     (Phase.SUSPECT, Heard(), Phase.BUSY, [Up()]),
     (Phase.SUSPECT, JobEnded(delivered=True), Phase.READY, []),
     (Phase.KILLING, Exited("x", -9, 0.5), Phase.BACKOFF, []),
@@ -203,8 +211,74 @@ def test_owed_silence_makes_suspect_before_it_kills() -> None:
 
 def test_silence_is_owed_by_nobody_who_has_nothing_to_do() -> None:
     life = at(Phase.READY)
-    assert life.wait(LIMITS.idle - 1) == []
+    assert life.wait(1e6) == []
     assert life.phase is Phase.READY
+
+
+def test_one_that_was_stopped_while_it_rested_is_found_out_by_its_first_work() -> None:
+    life = at(Phase.READY)
+    life.wait(1000.0)
+    life.send(JobStarted())
+    assert life.wait(LIMITS.probe - 0.001) == []
+    assert life.wait(0.002) == [Doubted()]
+    assert life.phase is Phase.SUSPECT
+    assert life.send(Heard()) == [Up()]
+
+
+def test_one_that_answered_may_be_silent_for_longer() -> None:
+    """A native library that holds the interpreter for a second or two is normal."""
+    life = at(Phase.BUSY)
+    assert life.wait(LIMITS.suspect - 0.001) == []
+    assert life.wait(0.002) == [Doubted()]
+
+
+def test_a_suspect_that_loads_has_nothing_that_others_could_take() -> None:
+    life = at(Phase.LOADING)
+    assert life.wait(LIMITS.suspect) == []
+    assert life.phase is Phase.SUSPECT
+
+
+def test_a_planned_stop_lets_it_finish_what_it_has() -> None:
+    life = at(Phase.BUSY)
+    life.send(JobStarted())
+    assert life.send(StopAsked("enough"), JobEnded(delivered=True)) == []
+    assert life.send(JobEnded(delivered=True)) == [Leave("enough")]
+
+
+def test_a_planned_stop_does_not_wait_for_ever() -> None:
+    life = at(Phase.BUSY)
+    life.send(StopAsked("enough"))
+    assert beat(life, LIMITS.drain - 1, steps=True) == []
+    assert Kill() in beat(life, 2, steps=True)
+
+
+def test_one_that_makes_room_for_a_fresh_one_is_started_again() -> None:
+    life = at(Phase.READY)
+    assert life.send(StopAsked("worn", again=True)) == [Leave("worn")]
+    assert life.send(Exited("", 0, 0.5)) == [Spawn(2)]
+    assert life.state.history.restarts == 0
+
+
+def test_a_death_that_was_announced_tells_its_reason_and_is_counted_once() -> None:
+    """The kernel frees gigabytes before it reports the exit; the work must not wait for that, the restart has to."""
+    life = at(Phase.BUSY)
+    assert life.send(Dying("it was killed by SIGKILL")) == [Lost(1, "it was killed by SIGKILL", gone=False)]
+    assert life.send(Exited("it was killed by SIGKILL (out of memory)", -9, 0.5)) == []
+    assert life.phase is Phase.BACKOFF
+    assert (life.state.history.failures, life.state.reason) == (1, "it was killed by SIGKILL (out of memory)")
+
+
+def test_workers_share_their_failures() -> None:
+    life = at(Phase.LOADING)
+    life.state = replace(life.state, history=History(epochs=7, failures=LIMITS.restart.budget - 1))
+    life.send(Exited("it died", 1, 0.5))
+    assert life.phase is Phase.QUARANTINED
+
+
+def test_epochs_are_never_given_out_twice() -> None:
+    life = at(Phase.STOPPED)
+    life.state = replace(life.state, history=History(epochs=7))
+    assert life.send(Demand(speak=True)) == [Spawn(8)]
 
 
 @given(st.floats(0.1, 1e7), st.sampled_from([Phase.STARTING, Phase.LOADING, Phase.BUSY, Phase.SUSPECT]))
@@ -294,22 +368,13 @@ def test_another_job_does_not_put_off_the_answer_to_a_cancel() -> None:
 
 def test_an_answered_cancel_is_forgotten() -> None:
     life = at(Phase.BUSY)
-    life.send(CancelSent(), JobEnded(delivered=False, cancelled=True), JobStarted())
+    life.send(CancelSent(), JobEnded(delivered=False, cancelled=True), JobStarted(), Heard())
     assert beat(life, LIMITS.cancel + 5, steps=True) == []
-
-
-def test_an_idle_provider_is_asked_to_leave_and_started_when_it_is_needed() -> None:
-    life = at(Phase.READY)
-    assert life.wait(LIMITS.idle) == [Leave(f"idle for {LIMITS.idle:g} s")]
-    life.send(Exited("", 0, 0.5))
-    assert life.phase is Phase.STOPPED
-    assert life.state.wake_at is None
-    assert life.send(Demand(speak=True)) == [Spawn(2)]
 
 
 def test_one_that_does_not_leave_is_killed_again_and_again() -> None:
     life = at(Phase.DRAINING)
-    assert life.wait(3 * LIMITS.drain) == [Kill()] * 3
+    assert life.wait(3 * LIMITS.leave) == [Kill()] * 3
 
 
 def test_a_demand_while_it_leaves_starts_it_anew() -> None:
@@ -448,7 +513,7 @@ def test_the_end_of_another_job_does_not_excuse_one_that_owes_an_answer() -> Non
 
 # --- whatever happens
 
-SHORT = Limits(idle=50.0, restart=RestartPolicy(budget=3, healthy=30.0, rest=100.0))
+SHORT = Limits(drain=20.0, restart=RestartPolicy(budget=3, healthy=30.0, rest=100.0))
 EVENTS = st.one_of(
     st.builds(Demand, st.booleans()),
     st.just(HelloCame()),
@@ -460,7 +525,8 @@ EVENTS = st.one_of(
     st.builds(JobEnded, st.booleans(), st.booleans()),
     st.just(CancelSent()),
     st.just(Violated("lie")),
-    st.just(StopAsked("stop")),
+    st.builds(StopAsked, st.just("stop"), st.booleans()),
+    st.just(Dying("dying")),
 )
 
 
@@ -526,7 +592,7 @@ class ProviderMachine(RuleBasedStateMachine):
     def silence_always_ends_in_a_kill(self) -> None:
         state, now = self.life.state, self.life.now
         for _ in range(50):
-            if state.phase not in ALIVE:
+            if state.phase not in ALIVE or state.phase is Phase.READY:
                 break
             assert state.wake_at is not None
             now = max(now, state.wake_at)
@@ -541,7 +607,8 @@ class ProviderMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_alarm_is_set_unless_there_is_nothing_to_wait_for(self) -> None:
-        assert (self.life.state.wake_at is None) == (self.life.phase in (Phase.STOPPED, Phase.FAILED))
+        resting = (Phase.STOPPED, Phase.FAILED, Phase.READY)
+        assert (self.life.state.wake_at is None) == (self.life.phase in resting)
         if self.life.phase in RESTING:
             assert self.life.state.wake_at >= self.life.now or self.life.state.wake_at == self.life.state.due
 
@@ -555,7 +622,7 @@ class ProviderMachine(RuleBasedStateMachine):
 
     @invariant()
     def fresh_epochs_mean_restarts(self) -> None:
-        assert self.life.state.restarts <= self.epoch
+        assert self.life.state.history.restarts <= self.epoch
 
 
 ProviderMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=50)

@@ -52,6 +52,28 @@ def test_another_line_is_no_start_line(line: bytes) -> None:
         StartLine.decode(line)
 
 
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * DEEP,
+        b'{"address":' * DEEP,
+        b"[" * DEEP + b"]" * DEEP,
+        b'{"address": "a", "provider": "p", "epoch": 1, "token": "t", "parent_pid": 2, "settings": {"deep": '
+        + b"[" * DEEP
+        + b"]" * DEEP
+        + b"}}\n",
+    ],
+    ids=["open lists", "open maps", "lists", "lists in the settings"],
+)
+def test_a_line_nested_too_deep_is_no_start_line_either(line: bytes) -> None:
+    """A RecursionError is no ValueError: it would end whoever reads the line without a word of why."""
+    with pytest.raises(ValueError, match="not a start line"):
+        StartLine.decode(line)
+
+
 def test_dates_of_the_users_configuration_go_as_text() -> None:
     born = {"day": datetime.date(1970, 1, 1), "moment": datetime.datetime(1970, 1, 1, 12, 30)}
     start = StartLine("a", "p", 1, "t", 2, settings=born)

@@ -404,12 +404,12 @@ def test_a_protocol_that_we_do_not_speak_is_the_end(short_dir: str) -> None:
 
 def test_a_crash_comes_after_the_sound_and_once(short_dir: str) -> None:
     flag = str(Path(short_dir, "crashed"))
-    with provider(short_dir, crash_once=flag) as peer:
+    with provider(short_dir, fault_once=flag) as peer:
         peer.load()
         peer.ask("[[crash:3]]" + "a" * 50)
         heard = sum(frames for _, _, frames, _ in peer.expect(Chunk).descriptors)
         assert peer.exit_code() == -signal.SIGKILL
-    with provider(short_dir, crash_once=flag) as peer:
+    with provider(short_dir, fault_once=flag) as peer:
         peer.load()
         assert_whole(peer.speak("[[crash:3]]" + "a" * 50, from_frame=heard))
 
@@ -421,8 +421,8 @@ def test_a_marked_exit_code_is_the_process_s(short_dir: str) -> None:
         assert peer.exit_code() == 7
 
 
-def test_crash_on_load(short_dir: str) -> None:
-    with provider(short_dir, crash_on_load=True) as peer:
+def test_a_crash_while_loading(short_dir: str) -> None:
+    with provider(short_dir, faults=["sigkill@loading"]) as peer:
         peer.greet()
         assert peer.exit_code() == -signal.SIGKILL
 

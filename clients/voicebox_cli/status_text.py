@@ -1,0 +1,64 @@
+"""The daemon's status in words: lines that hold nothing a terminal would obey, whatever providers say of themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voicebox_cli.tables import duration, megabytes, printable, table_lines
+
+TROUBLED = frozenset({"failed", "quarantined", "backoff"})
+
+_COLUMNS = ("id", "engine", "version", "state", "pid", "restarts", "memory", "device", "reason")
+
+
+def status_lines(found: dict[str, Any]) -> list[str]:
+    """All of it, with what needs more words below the provider that it is about."""
+    providers = found["providers"]
+    head, *rows = table_lines(("provider", *_COLUMNS[1:]), [_row(provider) for provider in providers])
+    told = [head]
+    for provider, row in zip(providers, rows, strict=True):
+        told += [row, *(f"    {line}" for line in (*worker_lines(provider), *trouble_lines(provider)))]
+    daemon = found["daemon"]
+    return [daemon_line(daemon), f"socket: {printable(daemon['socket'])}", requests_line(found["requests"]), "", *told]
+
+
+def daemon_line(daemon: dict[str, Any]) -> str:
+    """Who it is and how large."""
+    return (
+        f"voiceboxd {printable(daemon['version'])}, pid {daemon['pid']}, up {printable(duration(daemon['uptime_s']))}, "
+        f"{printable(megabytes(daemon['rss_bytes']))}, connections: {printable(daemon['connections'])}"
+    )
+
+
+def requests_line(requests: dict[str, Any]) -> str:
+    """How many there are in each state."""
+    return "requests: " + ", ".join(f"{count} {printable(state)}" for state, count in requests.items())
+
+
+def trouble_lines(provider: dict[str, Any]) -> list[str]:
+    """Why one cannot be used, in full: the reason, when it is tried again, and what it wrote last; empty if all is well."""
+    if provider["state"] not in TROUBLED:
+        return []
+    lines = [f"reason: {printable(provider.get('reason'))}"]
+    if (seconds := provider.get("retry_in_s")) is not None:
+        lines.append(f"may be tried again in {duration(seconds)}")
+    return lines + [f"log: {printable(line)}" for line in provider.get("log_tail") or []]
+
+
+def worker_lines(provider: dict[str, Any]) -> list[str]:
+    """Each process of one that has several."""
+    workers = [worker for worker in provider.get("workers") or [] if worker.get("pid")]
+    if len(workers) < 2:
+        return []
+    return [
+        f"{'standby' if worker['pid'] == provider.get('standby_pid') else 'worker'} {worker['pid']}: "
+        f"{printable(worker.get('state'))}, {printable(megabytes(worker.get('rss_bytes')))}"
+        for worker in workers
+    ]
+
+
+def _row(provider: dict[str, Any]) -> list[object]:
+    known = {**provider, "memory": megabytes(provider.get("rss_bytes"))}
+    if provider["state"] in TROUBLED:
+        known["reason"] = ""  # it has a line of its own
+    return [known.get(name) for name in _COLUMNS]

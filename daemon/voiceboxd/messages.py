@@ -1,0 +1,83 @@
+"""What clients and providers are told of a request, from the books as they stand."""
+
+from __future__ import annotations
+
+from voicebox_protocol import errors, schema
+from voiceboxd.effects import ToClient
+from voiceboxd.request import Request, segment_seed
+
+# Together with the message below what a header holds, however many bytes each character takes.
+_RUNS_TOLD = 20
+REASON_TOLD = 400
+_WORDS_TOLD = 4096
+
+
+def accepted(boot: str, request: Request) -> ToClient:
+    """By whom and in what form it will be spoken."""
+    assignment = request.assignment
+    assert assignment is not None
+    message = schema.Accepted(
+        boot=boot,
+        req=request.req,
+        seed=request.seed,
+        sample_rate=assignment.sample_rate,
+        provider=assignment.provider,
+        voice=assignment.voice,
+        language=assignment.language,
+    )
+    return ToClient(request.session, message)
+
+
+def notice(boot: str, request: Request, code: str, words: str) -> ToClient:
+    """Something worth telling on the way."""
+    return ToClient(request.session, schema.Notice(boot=boot, req=request.req, code=code, message=words[:_WORDS_TOLD]))
+
+
+def synthesize(boot: str, request: Request, epoch: int, now: float) -> schema.Synthesize:
+    """The order to speak the segment that the request is at."""
+    say, assignment, work = request.say, request.assignment, request.work
+    assert assignment is not None
+    assert work is not None
+    assert work.attempt is not None
+    return schema.Synthesize(
+        boot=boot,
+        epoch=epoch,
+        req=request.req,
+        attempt=work.attempt,
+        segment=work.segment.number,
+        voice=assignment.voice,
+        language=assignment.language,
+        model=say.model,
+        instruct=say.instruct,
+        speed=say.speed,
+        pitch=say.pitch,
+        volume=say.volume,
+        seed=segment_seed(request.seed, work.segment.number),
+        sample_rate=assignment.sample_rate,
+        options=say.options,
+        from_frame=work.frames or None,
+        deadline_ms=None if request.deadline is None else max(0, int((request.deadline - now) * 1000)),
+    )
+
+
+def terminal(boot: str, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> ToClient:
+    """How it ended."""
+    speaker = request.speaker
+    fields = {
+        "boot": boot,
+        "req": request.req,
+        "provider": speaker.provider if speaker else None,
+        "voice": speaker.voice if speaker else None,
+        "sample_rate": request.assignment.sample_rate if request.assignment else None,
+        "frames": request.frames,
+        "segments": request.segments,
+        "delivered_chars": request.delivered_chars,
+        "seed": request.seed,
+        "resumed": request.resumed,
+        "attempts": [run.as_map() for run in request.runs[-_RUNS_TOLD:]],
+        "first_audio_ms": None if request.first_audio is None else (request.first_audio - request.arrived) * 1000,
+        "total_ms": (now - request.arrived) * 1000,
+    }
+    if error is not None:
+        fields |= {"code": error.code, "message": str(error)[:_WORDS_TOLD]}
+    return ToClient(request.session, schema.STRUCTS[kind](**fields))

@@ -1,0 +1,44 @@
+"""What a daemon loads: nothing that belongs to clients or engines, and nothing that only its log's looks would need."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+
+import pytest
+
+from tests.integration.daemon import Place, eventually
+
+# A module that was looked for in vain is noted too, its parts are not.
+FOREIGN = {
+    "click",
+    "numpy",
+    "onnxruntime",
+    "pygments",
+    "rich.console",
+    "soundfile",
+    "voicebox_cli",
+    "voicebox_client",
+    "voicebox_provider",
+}
+
+
+@pytest.mark.parametrize("mode", ["--foreground", "--autostart"])
+def test_a_daemon_loads_no_rich_and_nothing_of_others(mode: str) -> None:
+    """structlog loads rich where it finds it, which would triple what it costs."""
+    place = Place()
+    noted = place.root / "imports"
+    try:
+        with noted.open("wb") as errors:
+            process = place.popen(sys.executable, "-X", "importtime", "-m", "voiceboxd", mode, stderr=errors)
+        eventually(lambda: place.answers() or process.poll() is not None, "the daemon answers")
+        assert place.voicebox("status").returncode == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15.0) == 0
+        loaded = set(re.findall(r"^import time:.*\| +([\w.]+)$", noted.read_text(), re.M))
+    finally:
+        place.remove()
+        process.wait()
+    assert {"structlog", "voiceboxd.app"} <= loaded
+    assert sorted(FOREIGN & loaded) == []
