@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from voicebox_client import Speech
+from voicebox_client.events import RECONNECTED
 from voicebox_protocol.errors import CancelledByRequest, VoiceboxError
 
 
@@ -25,6 +26,7 @@ def describe(speech: Speech | None, error: VoiceboxError | None, output: str | N
         "total_ms": _rounded(result.total_ms if result else None),
         "attempts": [_attempt(attempt) for attempt in result.attempts] if result else [],
         "resumed": result.resumed if result else None,
+        "reconnects": sum(notice.code == RECONNECTED for notice in speech.notices) if speech else 0,
         "delivered_chars": result.delivered_chars if result else 0,
         "seed": best.seed if best else None,
         "output": output,

@@ -12,9 +12,11 @@ import click
 
 from voicebox_cli.tables import printable
 from voicebox_client import Accepted, Chunk, Event, Notice, Reset, Result
+from voicebox_client.events import RECONNECTED
 
 _REFRESH_S = 0.1
-_SWAP = "FAILOVER"
+# What nobody should miss: another voice speaks, or another daemon.
+_LASTING = ("FAILOVER", RECONNECTED)
 _CLEAR = "\r\x1b[K"
 
 
@@ -45,11 +47,11 @@ def summary(result: Result) -> str:
 
 
 class QuietReporter:
-    """Says only who speaks in another's place."""
+    """Says only who speaks in another's place, and that a daemon was lost."""
 
     def event(self, event: Event) -> None:
-        if _is_swap(event):
-            _tell_of_swap(event)
+        if _lasts(event):
+            _tell_lastingly(event)
 
     def done(self, result: Result, place: str | None) -> None:
         pass
@@ -102,9 +104,9 @@ class LineReporter:
             if now - self._shown >= _REFRESH_S:
                 self._shown = now
                 self._show(self._progress(event, now))
-        elif _is_swap(event):
+        elif _lasts(event):
             self.clear()
-            _tell_of_swap(event)
+            _tell_lastingly(event)
         elif isinstance(event, Notice):
             self._show(event.message)
 
@@ -124,10 +126,10 @@ class LineReporter:
         click.echo(_CLEAR + printable(line), nl=False, err=True)
 
 
-def _is_swap(event: Event) -> TypeGuard[Notice]:
-    return isinstance(event, Notice) and event.code == _SWAP
+def _lasts(event: Event) -> TypeGuard[Notice]:
+    return isinstance(event, Notice) and event.code in _LASTING
 
 
-def _tell_of_swap(notice: Notice) -> None:
-    """A line that stays: a voice is part of what was asked for."""
+def _tell_lastingly(notice: Notice) -> None:
+    """A line that stays."""
     click.echo(f"voicebox: {printable(notice.message)}", err=True)

@@ -65,6 +65,7 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     "skip the rest of it (default for pipes and the loudspeaker), or fail.",
 )
 @click.option("--any-voice", is_flag=True, help="Let another voice speak when this one cannot.")
+@click.option("--resume", is_flag=True, help="If the daemon dies, go on with the next one; else it ends with code 3.")
 @click.option("-o", "--output", metavar="PATH", help="Write a file instead of playing; - is standard output.")
 @click.option("--format", metavar="wav|flac|mp3|opus|pcm", help="Format of the file; else that of its name, else wav.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")

@@ -15,15 +15,17 @@ from anyio.abc import TaskGroup
 from voicebox_client import request
 from voicebox_client.async_feeder import AsyncFeeder
 from voicebox_client.async_speech import AsyncSpeech
-from voicebox_client.client import LOADING_S, Stopped, connect
+from voicebox_client.client import LOADING_S, LOOK_EVERY_S, Stopped, connect, left_to_others
 from voicebox_client.connection import Daemon
 from voicebox_client.feeder import Feeder
 from voicebox_client.guard import Guard
 from voicebox_client.loop_connection import LoopConnection
 from voicebox_client.speech import Speech
-from voicebox_protocol.errors import CancelledByRequest, DaemonLost
+from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
 
 __all__ = ["AsyncSpeech", "AsyncVoicebox"]
+
+_CLOSED = "the AsyncVoicebox was closed"
 
 
 class AsyncVoicebox:
@@ -52,7 +54,7 @@ class AsyncVoicebox:
         tasks, self._tasks = self._tasks, None
         link, self._link = self._link, None
         if link is not None:
-            link.close(CancelledByRequest("the AsyncVoicebox was closed"))
+            link.close(CancelledByRequest(_CLOSED))
         if tasks is not None:
             tasks.cancel_scope.cancel()
             # Told of an error, a task group would wrap it; none of ours has to do with it.
@@ -78,6 +80,7 @@ class AsyncVoicebox:
         on_failure: str | None = None,
         any_voice: bool | None = None,
         sink: str | None = None,
+        resume: bool = False,
     ) -> AsyncSpeech:
         """Ask for speech; returns once the request is under way. Everything is as in `Voicebox.say`.
 
@@ -91,12 +94,13 @@ class AsyncVoicebox:
         speech = Speech(link, request.new_id())
         if isinstance(text, AsyncIterable):
             feeder = AsyncFeeder(text, link)
-            speech.begin(fields, payload, feeder)
+            speech.begin(fields, payload, feeder, resume=resume)
             tasks.start_soon(feeder.pull)
         else:
-            speech.begin(fields, payload, None if isinstance(text, str) else Feeder(text, link.waker()))
+            threaded = None if isinstance(text, str) else Feeder(text, link.waker())
+            speech.begin(fields, payload, threaded, resume=resume)
         link.turn()
-        return AsyncSpeech(speech, link)
+        return AsyncSpeech(speech, link, self._next_link)
 
     async def status(self) -> dict[str, Any]:
         """How daemon, providers and requests are; the shape stands in docs/protocol.md, "Status"."""
@@ -155,9 +159,25 @@ class AsyncVoicebox:
             if self._link is not None:
                 self._link.turn()
             if self._link is None or self._link.lost is not None:
-                self._link = await self._connect()
-                tasks.start_soon(self._link.watch)
+                link = await self._connect()
+                if self._tasks is None:
+                    link.close()
+                    raise CancelledByRequest(_CLOSED)
+                self._link = link
+                tasks.start_soon(link.watch)
             return self._link, tasks
+
+    async def _next_link(self) -> LoopConnection:
+        """The connection to the next daemon, for a speech that lost its own."""
+        until = anyio.current_time() + self._timeout
+        while self._tasks is not None:
+            try:
+                return (await self._connected())[0]
+            except DaemonUnreachable:
+                if not left_to_others(autostart=self._autostart) or anyio.current_time() >= until:
+                    raise
+            await anyio.sleep(LOOK_EVERY_S)
+        raise CancelledByRequest(_CLOSED)
 
     async def _connect(self) -> LoopConnection:
         attempt = _Attempt(

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from voicebox_client.connection import Connection
 from voicebox_client.feeder import AHEAD, cut, encoded
 from voicebox_client.loop_connection import LoopConnection
 
@@ -31,6 +32,10 @@ class AsyncFeeder:
 
     def stop(self) -> None:
         self._link.stop_soon(self._scope)
+
+    def rejoin(self, link: Connection) -> None:
+        assert isinstance(link, LoopConnection)
+        self._link = link
 
     async def pull(self) -> None:
         """Runs in a task of its own until the text ends or nobody wants it."""

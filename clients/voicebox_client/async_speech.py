@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from voicebox_client import audio
 from voicebox_client.events import Accepted, Chunk, Event, Notice, Result
+from voicebox_protocol.errors import VoiceboxError
 
 if TYPE_CHECKING:
     from voicebox_client.loop_connection import LoopConnection
@@ -30,9 +31,13 @@ class AsyncSpeech:
     the last reference.
     """
 
-    def __init__(self, speech: Speech, link: LoopConnection) -> None:
+    def __init__(
+        self, speech: Speech, link: LoopConnection, next_link: Callable[[], Awaitable[LoopConnection]]
+    ) -> None:
         self._speech = speech
         self._link = link
+        self._next_link = next_link
+        self._rejoining = anyio.Lock()
 
     @property
     def request_id(self) -> str:
@@ -62,7 +67,9 @@ class AsyncSpeech:
     async def accepted(self) -> Accepted:
         """Who speaks, and at which rate: waits until the daemon has said so."""
         with self._cancelling():
-            await self._link.until(lambda: self._speech.known or self._speech.ended)
+            while not (self._speech.known or self._speech.ended):
+                await self._find_link()
+                await self._link.until(lambda: self._speech.known or self._speech.ended)
         return self._speech.acceptance()
 
     def __aiter__(self) -> Self:
@@ -126,9 +133,28 @@ class AsyncSpeech:
     async def _next(self) -> Event | None:
         with self._cancelling():
             await anyio.lowlevel.checkpoint()
-            self._speech.resume()
-            await self._link.until_ready(self._speech)
+            self._speech.catch_up()
+            while not self._speech.ready:
+                await self._find_link()
+                await self._link.until_ready(self._speech)
         return self._speech.take()
+
+    async def _find_link(self) -> None:
+        """If the daemon is gone, the next one; for all tasks that wait for the speech."""
+        if self._speech.adrift:
+            async with self._rejoining:
+                await self._rejoin()
+
+    async def _rejoin(self) -> None:
+        if self._speech.adrift:
+            try:
+                link = await self._next_link()
+            except VoiceboxError as error:
+                self._speech.strand(error)
+            else:
+                self._link = link
+                self._speech.rejoin(link)
+                link.turn()
 
     @contextlib.contextmanager
     def _cancelling(self) -> Iterator[None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +19,8 @@ from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnrea
 LOADING_S = 600.0
 # A daemon may be just ending when it is reached; the next one is found, or started, at once.
 _TRIES = 3
+# How often to look for a daemon that somebody else is to start.
+LOOK_EVERY_S = 0.1
 
 _Link = TypeVar("_Link", bound=Connection)
 
@@ -41,6 +45,7 @@ class Voicebox:
         self._autostart = autostart
         self._timeout = timeout
         self._guard = Guard()
+        self._openings = 0
         self._link: Connection | None = None
 
     def say(
@@ -63,14 +68,16 @@ class Voicebox:
         on_failure: str | None = None,
         any_voice: bool | None = None,
         sink: str | None = None,
+        resume: bool = False,
     ) -> Speech:
         """Ask for speech, and return at once; read the `Speech` for sound, errors and the result.
 
         `text` is a string of at most 1 MiB in UTF-8, or an iterable of strings without limit, pulled in a thread of its
         own and spoken while it is still being written. `seed` makes the samples repeatable, `sample_rate` is in Hz,
         `deadline` in seconds. `on_failure` says what follows where a failed provider's sound cannot be continued
-        exactly: segment (from the segment's start), next (skip the rest of it; the default) or fail. Raises
-        `BadRequest`, `TextTooLong`, `InvalidText`, `DaemonUnreachable`.
+        exactly: segment (from the segment's start), next (skip the rest of it; the default) or fail. With `resume`, that
+        holds for a daemon that dies as well: the next one is found or started, and goes on. Raises `BadRequest`,
+        `TextTooLong`, `InvalidText`, `DaemonUnreachable`.
         """
         asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline")}
         fields = request.fields(deadline, asked)
@@ -78,8 +85,8 @@ class Voicebox:
         payload = b"" if not isinstance(text, str) else request.whole(text)
         with self._guard:
             link = self._connected()
-            speech = Speech(link, request.new_id())
-            speech.begin(fields, payload, Feeder(text, link.waker()) if streamed else None)
+            speech = Speech(link, request.new_id(), partial(self._next_link, self._openings))
+            speech.begin(fields, payload, Feeder(text, link.waker()) if streamed else None, resume=resume)
         return speech
 
     def status(self) -> dict[str, Any]:
@@ -149,6 +156,7 @@ class Voicebox:
     def close(self) -> None:
         """Leave. What is still being spoken is cancelled. In a forked child, the parent's connection is left alone."""
         link, self._link = self._link, None
+        self._openings += 1
         if link is not None and not self._guard.forked:
             link.close(CancelledByRequest("the Voicebox was closed"))
 
@@ -172,6 +180,23 @@ class Voicebox:
             return self._link
         self._link = connect(Connection, self._guard, autostart=self._autostart, timeout=self._timeout)
         return self._link
+
+    def _next_link(self, opening: int) -> Connection:
+        """The connection to the next daemon, for a Speech that lost its own and was made before the last `close`, or not."""
+        until = time.monotonic() + self._timeout
+        while opening == self._openings:
+            try:
+                return self._connected()
+            except DaemonUnreachable:
+                if not left_to_others(autostart=self._autostart) or time.monotonic() >= until:
+                    raise
+            time.sleep(LOOK_EVERY_S)
+        raise CancelledByRequest("the Voicebox was closed")
+
+
+def left_to_others(*, autostart: bool) -> bool:
+    """Whether somebody else has to start the next daemon, as a service manager does after a moment."""
+    return not (autostart and door.autostart_allowed())
 
 
 def connect(kind: type[_Link], guard: Guard, *, autostart: bool, timeout: float) -> _Link:

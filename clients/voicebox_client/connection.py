@@ -95,6 +95,7 @@ class Connection:
         )
         welcome = self._await(lambda: self._welcome, "Hello")
         self._open_door(welcome.get("token"))
+        self.features = frozenset(welcome.get("features") or ())
         window = (welcome.get("limits") or {}).get("text_window", wire.TEXT_WINDOW)
         return Daemon(*(welcome.get(name) for name in Daemon._fields)), window  # type: ignore[arg-type]
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from voicebox_protocol.errors import BadMessage
 
 BYTES_PER_FRAME = 4
+# The code of the one Notice that does not come from a daemon.
+RECONNECTED = "RECONNECTED"
 
 
 class Accepted(NamedTuple):
@@ -20,7 +22,8 @@ class Accepted(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING or an error's."""
+    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING, RECONNECTED (to the next
+    daemon, with `say(..., resume=True)`) or an error's."""
 
     code: str
     message: str

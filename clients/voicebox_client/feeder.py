@@ -6,9 +6,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from voicebox_client import request
+
+if TYPE_CHECKING:
+    from voicebox_client.connection import Connection
 
 PIECE = 16 * 1024
 AHEAD = 4 * PIECE
@@ -17,7 +20,8 @@ AHEAD = 4 * PIECE
 class TextSource(Protocol):
     """Text that is still being written. `error` is what its source raised."""
 
-    error: BaseException | None
+    @property
+    def error(self) -> BaseException | None: ...
 
     def take(self, room: int) -> tuple[bytes, bool]:
         """At most `room` bytes, in whole characters, and whether the text ends with them; see `error` before."""
@@ -25,6 +29,10 @@ class TextSource(Protocol):
 
     def stop(self) -> None:
         """Take no more from the source."""
+        ...
+
+    def rejoin(self, link: Connection) -> None:
+        """Another connection's Speech takes it from now on."""
         ...
 
 
@@ -56,6 +64,9 @@ class Feeder:
         with self._changed:
             self._stopped = True
             self._changed.notify()
+
+    def rejoin(self, link: Connection) -> None:
+        self._wake = link.waker()
 
     def _pull(self, text: Iterable[str]) -> None:
         error: BaseException | None = None

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from voicebox_client.connection import Connection
-from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result, accepted_from, result_from
+from voicebox_client.events import (
+    RECONNECTED,
+    Accepted,
+    Chunk,
+    Event,
+    Notice,
+    Reset,
+    Result,
+    accepted_from,
+    result_from,
+)
 from voicebox_protocol import wire
-from voicebox_protocol.errors import BadMessage, CancelledByRequest, VoiceboxError, from_wire
+from voicebox_protocol.errors import (
+    BadMessage,
+    CancelledByRequest,
+    DaemonLost,
+    VoiceboxError,
+    from_wire,
+)
 
 if TYPE_CHECKING:
     from voicebox_client.audio import Audio
     from voicebox_client.feeder import TextSource
+    from voicebox_client.resumption import Resumption
 
 # Pieces that may be read before the daemon hears of it, so that whoever plays a long message in real time still
 # gives credit every few seconds.
@@ -31,12 +49,15 @@ class Speech:
     one; `collect` and `save` see to that. Text that is still being written is sent while this is being read.
     """
 
-    def __init__(self, link: Connection, request_id: str) -> None:
+    def __init__(self, link: Connection, request_id: str, next_link: Callable[[], Connection] | None = None) -> None:
         self.request_id = request_id
         self.notices: list[Notice] = []
         self.result: Result | None = None
         self.on_failure: str | None = None
         self._link = link
+        self._next_link = next_link
+        self._adrift: VoiceboxError | None = None
+        self._resumption: Resumption | None = None
         self._feeder: TextSource | None = None
         self._text_window = link.text_window
         self._text_sent = 0
@@ -44,15 +65,18 @@ class Speech:
         self._events: deque[Event] = deque()
         self._frames = 0
         self._lent: Chunk | None = None
+        self._first_seq = 0
         self._arrived = -1
         self._credited = -1
         self._error: BaseException | None = None
         link.speeches[request_id] = self
 
-    def begin(self, fields: dict[str, Any], payload: bytes, feeder: TextSource | None) -> None:
-        """Send the `Say`; with a feeder, the text goes on in `Text` messages."""
+    def begin(self, fields: dict[str, Any], payload: bytes, feeder: TextSource | None, *, resume: bool = False) -> None:
+        """Send the `Say`; with a feeder, the text goes on in `Text` messages. With `resume`, a lost daemon is not the end."""
         self.on_failure = fields.get("on_failure")
         self._feeder = feeder
+        if resume:
+            self._feeder, self._resumption = _resumable(fields, payload, feeder)
         self._text_sent = len(payload)
         self._link.tell("Say", self.request_id, payload, more=feeder is not None or None, **fields)
 
@@ -116,7 +140,7 @@ class Speech:
 
     def _next(self) -> Event | None:
         with self._link.guard:
-            self.resume()
+            self.catch_up()
             while not self.ready:
                 self._wait()
         return self.take()
@@ -126,7 +150,7 @@ class Speech:
         """Whether `take` need not be waited for."""
         return bool(self._events) or self.ended
 
-    def resume(self) -> None:
+    def catch_up(self) -> None:
         """The reader is back: give credit for what it had, and send what there is to send."""
         self._give_back()
         self._link.flush()
@@ -143,12 +167,16 @@ class Speech:
         return None
 
     def _wait(self) -> None:
+        if self.adrift:
+            self._find_next_daemon()
+            return
         # Others of this connection fill the same window: what of theirs lies here unread must not hold it closed.
         for speech in list(self._link.speeches.values()):
             speech.feed()
             if speech is not self:
                 speech.settle()
-        self._link.listen()
+        with contextlib.suppress(DaemonLost):  # every Speech has been told
+            self._link.listen()
 
     def _failure(self) -> BaseException | None:
         if self._error is not None or self.result is None or self.result.state == "done":
@@ -171,26 +199,33 @@ class Speech:
 
     def _credit(self, seq: int) -> None:
         if seq > self._credited and not self.ended:
-            self._link.tell("Credit", self.request_id, first=self._credited + 1, last=seq)
+            first = self._first_seq
+            self._tell("Credit", first=self._credited + 1 - first, last=seq - first)
             self._credited = seq
 
     def feed(self) -> None:
         """Send as much of the text that has been written as the daemon has room for."""
-        while self._feeder is not None and not self.ended:
+        while self._feeder is not None and not self.ended and not self.adrift:
             if (error := self._feeder.error) is not None:
                 self._give_up(error)
                 return
             piece, last = self._feeder.take(self._text_window - self._text_sent)
             if not piece and not last:
                 return
-            self._link.tell("Text", self.request_id, piece, last=last or None)
+            self._tell("Text", piece, last=last or None)
             self._text_sent += len(piece)
             if last:
                 self._feeder = None
 
     def _give_up(self, error: BaseException) -> None:
-        self._link.tell("Cancel", self.request_id)
+        self._tell("Cancel")
         self._end(error)
+
+    def _tell(self, kind: str, payload: bytes | None = None, **fields: Any) -> None:
+        """Send, if there is anybody; who is lost over it has told every Speech."""
+        if not self.adrift:
+            with contextlib.suppress(DaemonLost):
+                self._link.tell(kind, self.request_id, payload, **fields)
 
     # --- ending
 
@@ -205,9 +240,11 @@ class Speech:
 
     def ask_to_stop(self) -> None:
         """Tell the daemon, if it has not ended this already; its last word is still to come."""
-        if not self.ended:
+        if self.adrift:
+            self._end(CancelledByRequest("the request was cancelled while its daemon was gone"))
+        elif not self.ended:
             self._stop_text()
-            self._link.tell("Cancel", self.request_id)
+            self._tell("Cancel")
 
     def close(self) -> None:
         """Cancel, and forget what was not read, if it is still going. Harmless when done, and in a forked child."""
@@ -232,6 +269,7 @@ class Speech:
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error
+        self._adrift = None
         self._lent = None
         self._stop_text()
         self._link.speeches.pop(self.request_id, None)
@@ -244,20 +282,26 @@ class Speech:
     # --- what the connection hands over
 
     def lose(self, error: VoiceboxError) -> None:
-        """The connection ended before the request did."""
-        if not self.ended:
+        """The connection ended before the request did: the end, unless the next daemon is to go on."""
+        if self.ended or self.adrift:
+            return
+        if self._resumption is None or not isinstance(error, DaemonLost):
             self._end(error)
+        elif hindrance := self._resumption.hindrance:
+            self._end(DaemonLost(f"{_what(error)}, and {hindrance}"))
+        else:
+            self._adrift = error
 
     def receive(self, kind: str, header: dict[str, Any], payload: memoryview) -> None:
         """One message about this request."""
+        if self._resumption is not None:
+            self._resumption.hear(kind, header)
         if kind == "Chunk":
             self._receive_chunk(header, payload)
         elif kind == "Accepted":
-            self._accepted = accepted_from(header)
-            self._events.append(self._accepted)
+            self._receive_accepted(accepted_from(header))
         elif kind == "Notice":
-            self.notices.append(Notice(header["code"], header["message"]))
-            self._events.append(self.notices[-1])
+            self._notice(Notice(header["code"], header["message"]))
         elif kind == "Reset":
             self._frames = header["frames"]
             self._events.append(Reset(header["segment"], header["frames"], header["reason"]))
@@ -268,9 +312,21 @@ class Speech:
         elif kind in wire.TERMINAL:
             self._receive_last(header)
 
+    def _receive_accepted(self, accepted: Accepted) -> None:
+        if self._accepted is None:
+            self._accepted = accepted
+            self._events.append(accepted)
+        elif (accepted.seed, accepted.sample_rate) != (self._accepted.seed, self._accepted.sample_rate):
+            raise ValueError("the next daemon accepted another seed or rate")
+
+    def _notice(self, notice: Notice) -> None:
+        self.notices.append(notice)
+        self._events.append(notice)
+
     def _receive_chunk(self, header: dict[str, Any], payload: memoryview) -> None:
         if self._accepted is None:
             raise ValueError("a chunk before Accepted")
+        header["seq"] += self._first_seq
         for index in range(len(header["descriptors"])):
             rate = self._accepted.sample_rate
             chunk = Chunk(header, index, payload, start=self._frames, sample_rate=rate)
@@ -279,6 +335,76 @@ class Speech:
             self._arrived = chunk.seq
 
     def _receive_last(self, header: dict[str, Any]) -> None:
-        self._link.tell("EndAck", self.request_id)
-        self.result = result_from(header)
+        self._tell("EndAck")
+        result = result_from(header)
+        self.result = result if self._resumption is None else self._resumption.whole(result, self._accepted)
         self._end(None)
+
+    # --- the next daemon
+
+    @property
+    def adrift(self) -> bool:
+        """Whether its daemon is gone and the next one is not found yet."""
+        return self._adrift is not None
+
+    def _find_next_daemon(self) -> None:
+        assert self._next_link is not None
+        try:
+            link = self._next_link()
+        except VoiceboxError as error:
+            self.strand(error)
+        else:
+            self.rejoin(link)
+
+    def strand(self, error: VoiceboxError) -> None:
+        """There is no next daemon, for this reason. Does nothing to a Speech that was closed meanwhile; neither does `rejoin`."""
+        if self._adrift is None:
+            return
+        if not isinstance(error, CancelledByRequest):
+            error = DaemonLost(f"{_what(self._adrift)}, and the next one cannot be reached: {error}")
+        self._end(error)
+
+    def rejoin(self, link: Connection) -> None:
+        """Go on with the next daemon from where the last one was; of that, whoever reads is given a Notice."""
+        lost, self._adrift = self._adrift, None
+        if lost is None or self._resumption is None:
+            return
+        if link.boot == self._link.boot:
+            self._end(lost)  # it lives, and did not want to hear of this request any more
+        elif self._resumption.in_the_middle and wire.RESUME not in link.features:
+            self._end(DaemonLost(f"{_what(lost)}; the next one ({link.daemon.version}) cannot go on in the middle"))
+        else:
+            what = f"{_what(lost)}; the next one (pid {link.daemon.pid}) goes on"
+            self._notice(Notice(RECONNECTED, what))
+            self._begin_again(link, self._resumption, _what(lost))
+
+    def _begin_again(self, link: Connection, resumption: Resumption, reason: str) -> None:
+        fields, payload = resumption.move(self._accepted, reason)
+        self._link, self._feeder = link, resumption.rejoin(link)
+        self._text_window, self._text_sent = link.text_window, len(payload)
+        # The numbers of what this daemon sends begin anew; what the last one sent needs no credit any more.
+        self._first_seq, self._credited = self._arrived + 1, self._arrived
+        link.speeches[self.request_id] = self
+        try:
+            link.tell("Say", self.request_id, payload, more=self._feeder is not None or None, **fields)
+        except VoiceboxError as error:
+            self.lose(error)
+        self.feed()
+
+
+def _resumable(
+    fields: dict[str, Any], payload: bytes, feeder: TextSource | None
+) -> tuple[TextSource | None, Resumption]:
+    # Few ask for it, and everybody would wait while it is loaded.
+    from voicebox_client.kept_text import KeptText
+    from voicebox_client.resumption import Resumption
+
+    if feeder is None:
+        return None, Resumption(fields, payload)
+    kept = KeptText(feeder)
+    return kept, Resumption(fields, kept)
+
+
+def _what(lost: VoiceboxError) -> str:
+    """What happened to a daemon, less the advice of what to do."""
+    return str(lost).partition(";")[0]

@@ -23,8 +23,9 @@ from voiceboxd.choice import choose
 from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.failover import successor
 from voiceboxd.ledger import Ledger
+from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
-from voiceboxd.request import Assignment, Request
+from voiceboxd.request import Assignment, Request, Work
 from voiceboxd.resumption import standing
 from voiceboxd.segmentation import has_words
 from voiceboxd.session import Session
@@ -220,20 +221,20 @@ class Dispatcher:
             self._assign_waiting()
         self._pump_provider(provider)
 
-    def provider_doubted(self, provider: str, epoch: int) -> None:
-        """An incarnation owes a sign of life: what it has in work goes to whoever is free."""
+    def provider_doubted(self, provider: str) -> None:
+        """A worker owes a sign of life: what it has in work goes to whoever is free."""
         self._doubted.add(provider)
         self._hedge(provider)
         self._pump_provider(provider)
 
     def _hedge(self, provider: str) -> None:
-        actor, now = self._gateway.actors[provider], anyio.current_time()
+        actor = self._gateway.actors[provider]
         suspects = [worker for worker in actor.workers if worker.phase is fsm.Phase.SUSPECT]
         if not suspects:
             self._doubted.discard(provider)
         for worker in suspects:
             if actor.free_worker(self.ledger.in_work) is not None:
-                self._do(self.ledger.take_over(provider, worker.epoch, now))
+                self._do(self.ledger.take_over(provider, worker.epoch))
 
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
         return self._gateway.leave(provider, epoch, reason)
@@ -363,38 +364,65 @@ class Dispatcher:
 
     def _pump_provider(self, provider: str) -> None:
         """Give a provider as much as it takes, and let it have as many processes as it needs."""
-        actor = self._gateway.actors[provider]
+        actor, now = self._gateway.actors[provider], anyio.current_time()
         while (request := self._next_for(provider)) is not None:
             if not any(worker.serving for worker in actor.workers):
                 self._demand(provider, request)
                 break
-            worker = actor.free_worker(self.ledger.in_work)
-            if worker is None:
+            if not self._may_dispatch(actor):
                 break
-            if not self._memory_left():
-                self._starve()
-                break
-            if broken := self.ledger.renew(request, actor.fingerprint, anyio.current_time()):
+            if broken := self.ledger.renew(request, actor.fingerprint, now):
                 self._do(broken)
                 continue
-            self._turn += 1
-            self._served[request.session] = self._turn
-            worker.post(fsm.JobStarted())
-            self._do(self.ledger.dispatch(request, worker.epoch, anyio.current_time()))
+            assert request.work is not None
+            self._dispatch(actor, request, request.work)
+        while self._may_look_ahead(actor) and (later := self._next_ahead(provider)) is not None:
+            self._dispatch(actor, *later)
         if not any(_assigned(request) == provider and request.attempts for request in self.ledger.requests.values()):
             actor.between_requests()
         actor.review()
 
+    def _may_dispatch(self, actor: ProviderActor) -> bool:
+        if actor.free_worker(self.ledger.in_work) is None:
+            return False
+        if not self._memory_left():
+            self._starve()
+            return False
+        return True
+
+    def _may_look_ahead(self, actor: ProviderActor) -> bool:
+        """Only a worker with nothing else to do speaks what is not due yet."""
+        if not actor.depth or (worker := actor.free_worker(self.ledger.in_work)) is None:
+            return False
+        return not self.ledger.in_work(actor.id, worker.epoch) and self._memory_left()
+
+    def _dispatch(self, actor: ProviderActor, request: Request, work: Work) -> None:
+        worker = actor.free_worker(self.ledger.in_work)
+        assert worker is not None
+        self._turn += 1
+        self._served[request.session] = self._turn
+        worker.post(fsm.JobStarted())
+        self._do(self.ledger.dispatch(request, work, worker.epoch, anyio.current_time()))
+
     def waiting(self, provider: str) -> int:
-        """How many requests have a segment that a worker of this provider could begin."""
-        return sum(
-            _assigned(request) == provider and scheduler.may_begin(request, self.ledger.windows)
-            for request in self.ledger.requests.values()
-        )
+        """How many segments a worker of this provider could begin, if there were one."""
+        depth, ledger = self._gateway.actors[provider].depth, self.ledger
+        own = [request for request in ledger.requests.values() if _assigned(request) == provider]
+        due = sum(scheduler.may_begin(request, ledger.windows) for request in own)
+        later = [r for r in own if depth and not r.waits and ledger.look_ahead(r, depth) is not None]
+        return due + sum(depth - sum(work.attempt is not None for work in request.ahead) for request in later)
 
     def _next_for(self, provider: str) -> Request | None:
         own = (request for request in self.ledger.requests.values() if _assigned(request) == provider)
         return scheduler.pick(own, self.ledger.windows, self._served)
+
+    def _next_ahead(self, provider: str) -> tuple[Request, Work] | None:
+        """A segment that is not due yet, of the request whose turn it is."""
+        own = [request for request in self.ledger.requests.values() if _assigned(request) == provider]
+        for request in sorted(own, key=lambda request: scheduler.rank(request, self._served)):
+            if (work := self.ledger.look_ahead(request, self._gateway.actors[provider].depth)) is not None:
+                return request, work
+        return None
 
     def _memory_left(self) -> bool:
         """Whether there is room for more sound; if not, whoever holds some without reading it makes room."""

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from voicebox_protocol import checksum, errors, schema, wire
-from voiceboxd import messages
+from voiceboxd import lookahead, messages
 from voiceboxd.chunk_rules import checked_pieces, marks_in_request
 from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.messages import REASON_TOLD
-from voiceboxd.request import Assignment, Passed, Request, Work
+from voiceboxd.request import Assignment, Held, Passed, Request, Work
 from voiceboxd.resumption import standing
 from voiceboxd.scripts import foreign_words, quoted
 from voiceboxd.segmentation import Segmenter
@@ -82,7 +82,7 @@ class Ledger:
 
     def held_bytes(self) -> int:
         """Sound that all sessions together hold."""
-        return sum(window.held_bytes for window in self.windows.values())
+        return sum(window.held_bytes + window.reserved_bytes for window in self.windows.values())
 
     # --- a request comes in
 
@@ -138,119 +138,153 @@ class Ledger:
         """Bring the next segment forward, if there is none and its end is certain; end the request after the last."""
         assert request.segmenter is not None
         assert request.assignment is not None
+        effects: list[Effect] = []
         while request.work is None:
-            segment = request.segmenter.next()
+            segment = None if request.ahead else request.segmenter.next()
+            if request.ahead:
+                effects += self._promote(request, request.ahead.popleft(), now)
+                continue
             if segment is None:
                 break
             request.text_consumed += len(segment.text.encode())
             if not segment.speakable:
                 if request.part:
-                    return self.fail(request, _no_such_part(segment.number), now)
+                    return [*effects, *self.fail(request, _no_such_part(segment.number), now)]
                 request.delivered_chars = segment.end
                 continue
-            work = request.begin(segment)
-            if foreign := not request.stranded and foreign_words(segment.text, request.assignment.scripts):
-                return self.strand(request, _unspeakable(request.assignment, foreign))
-            if work.frames and not request.stranded and not request.assignment.deterministic:
-                who = request.assignment.provider
-                return self._inexact(
-                    request, f"the daemon before has gone, and {who} never repeats itself exactly", now
-                )
+            return [*effects, *self._begin(request, request.begin(segment), now), *self._grant(request)]
         if request.work is None and request.segmenter.exhausted:
-            if request.part:
-                return self.fail(request, _no_such_part(request.say.from_segment or 0), now)
-            if not request.spoken:
-                return self.fail(request, errors.NothingToSay("the text holds no letter and no digit"), now)
-            return self._end(request, "Done", None, now)
-        return self._grant(request)
+            return effects + self._finish(request, now)
+        return effects + self._grant(request)
+
+    def _begin(self, request: Request, work: Work, now: float) -> list[Effect]:
+        """A segment's turn has come, and nobody has begun it."""
+        assignment = request.assignment
+        assert assignment is not None
+        if request.stranded:
+            return []
+        if foreign := foreign_words(work.segment.text, assignment.scripts):
+            return self.strand(request, _unspeakable(assignment, foreign))
+        if work.frames and not assignment.deterministic:
+            why = f"the daemon before has gone, and {assignment.provider} never repeats itself exactly"
+            return self._inexact(request, why, now)
+        return []
+
+    def _promote(self, request: Request, work: Work, now: float) -> list[Effect]:
+        """The turn has come of a segment that was begun before it: its client gets what there is of it."""
+        if not work.segment.speakable:
+            request.delivered_chars = work.segment.end
+            return []
+        request.work, work.start = work, request.frames
+        held = work.held
+        lookahead.release(self.windows.get(request.session), work)
+        effects: list[Effect] = [self._lend(request, work, each, now) for each in held]
+        if work.done:
+            request.spoken = True
+            self._close(request, work)
+            return effects
+        if work.attempt is None:
+            return effects + self._begin(request, work, now)
+        return effects
+
+    def _finish(self, request: Request, now: float) -> list[Effect]:
+        """The text has ended and all of it was spoken."""
+        if request.part:
+            return self.fail(request, _no_such_part(request.say.from_segment or 0), now)
+        if not request.spoken:
+            return self.fail(request, errors.NothingToSay("the text holds no letter and no digit"), now)
+        return self._end(request, "Done", None, now)
 
     def _grant(self, request: Request) -> list[Effect]:
         upto = request.text_consumed + wire.TEXT_WINDOW
-        if request.text_ended or upto - request.text_granted < wire.TEXT_WINDOW // 4:
+        if request.ended or request.text_ended or upto - request.text_granted < wire.TEXT_WINDOW // 4:
             return []
         request.text_granted = upto
         return [ToClient(request.session, schema.TextCredit(boot=self.boot, req=request.req, upto=upto))]
 
     # --- providers at work
 
-    def dispatch(self, request: Request, epoch: int, now: float) -> list[Effect]:
-        """Hand the waiting segment to the assigned provider's present incarnation."""
-        work, assignment = request.work, request.assignment
-        assert work is not None
+    def look_ahead(self, request: Request, depth: int) -> Work | None:
+        """A later segment that could be spoken beside the present one, at most `depth` of them, if there is room for its sound."""
+        if depth < 1 or not self.windows[request.session].open:
+            return None
+        return lookahead.waiting(request, depth)
+
+    def dispatch(self, request: Request, work: Work, epoch: int, now: float) -> list[Effect]:
+        """Hand a waiting segment to an incarnation of the assigned provider."""
+        assignment = request.assignment
         assert assignment is not None
         provider = assignment.provider
-        request.attempts += 1
-        work.attempt, work.seq, work.proof_owed = request.attempts, 0, work.frames > 0
-        self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
-        request.provider = (provider, epoch)
         request.run_by(assignment.speaker, epoch)
-        order = messages.synthesize(self.boot, request, epoch, now)
-        return [ToProvider(provider, epoch, order, work.segment.text.encode())]
+        request.attempts += 1
+        work.attempt, work.at = request.attempts, (provider, epoch)
+        work.seq, work.proof_owed, work.postponed = 0, work.frames > 0, False
+        self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
+        order = messages.synthesize(self.boot, request, work, epoch, now)
+        return [ToProvider(provider, epoch, order, work.segment.text.encode()), *self._grant(request)]
 
     def chunk(
         self, provider: str, epoch: int, chunk: schema.Chunk, payload: Payload, now: float
     ) -> list[Effect] | None:
-        """Sound came: lend it to the client. None if it is stale; `Violation` if it breaks a rule."""
-        request = self._at_work(provider, epoch, chunk.req, chunk.attempt)
-        if request is None:
+        """Sound came: lend it to the client, or hold it until its turn. None if it is stale; `Violation` if it breaks a rule."""
+        found = self._at_work(provider, epoch, chunk.req, chunk.attempt)
+        if found is None:
             return None
-        work, assignment = request.work, request.assignment
-        assert work is not None
-        assert assignment is not None
-        counts = checked_pieces(chunk, work, len(payload), assignment.sample_rate)
-        marks = marks_in_request(chunk.marks, work)
-        total = sum(counts)
+        request, work = found
+        assert request.assignment is not None
+        rate = request.assignment.sample_rate
+        held = Held(chunk, payload, checked_pieces(chunk, work, len(payload), rate), rate)
+        marks_in_request(chunk.marks, work)
         for _, _, count, crc in chunk.descriptors:
             work.crc = checksum.combine(work.crc, crc, count * BYTES_PER_FRAME)
-        work.seq += len(counts)
-        work.frames += total
-        request.frames += total
+        work.seq += len(held.counts)
+        work.frames += sum(held.counts)
+        if work is request.work:
+            return [self._lend(request, work, held, now)]
+        work.held.append(held)
+        self.windows[request.session].reserve(sum(held.counts), rate)
+        return []
+
+    def _lend(self, request: Request, work: Work, held: Held, now: float) -> ToClient:
         if request.first_audio is None:
             request.first_audio = now
-        self.windows[request.session].lend(request.req, request.seq, counts, assignment.sample_rate, now)
-        message = schema.Chunk(
-            boot=self.boot,
-            req=request.req,
-            attempt=chunk.attempt,
-            segment=work.segment.number,
-            seq=request.seq,
-            descriptors=chunk.descriptors,
-            char_start=work.segment.start,
-            char_end=work.segment.end,
-            marks=marks,
-        )
-        request.seq += len(counts)
-        return [ToClient(request.session, message, payload)]
+        self.windows[request.session].lend(request.req, request.seq, held.counts, held.rate, now)
+        message = messages.chunk(self.boot, request, work, held)
+        request.frames += sum(held.counts)
+        request.seq += len(held.counts)
+        return message
 
     def resumed(self, provider: str, epoch: int, proof: schema.Resumed, now: float) -> list[Effect] | None:
         """A repeated prefix came out: the same as the client has, or not."""
-        request = self._at_work(provider, epoch, proof.req, proof.attempt)
-        if request is None:
+        found = self._at_work(provider, epoch, proof.req, proof.attempt)
+        if found is None:
             return None
-        work = request.work
-        assert work is not None
+        request, work = found
         if not work.proof_owed:
             raise Violation("Resumed without from_frame")
         work.proof_owed = False
         if (proof.frames, proof.crc32) == (work.frames, work.crc):
             request.weaken("exact")
             return [self._notice(request, "RESUMED", f"{provider} goes on exactly where it broke off")]
-        cancel = self._cancel_attempt(request)
+        cancel = self._cancel_attempt(request, work)
         work.attempt = None
         return cancel + self._inexact(request, f"{provider} did not repeat the same samples", now)
 
     def segment_done(self, provider: str, epoch: int, done: schema.SegmentDone, now: float) -> list[Effect] | None:
         """A segment is complete."""
-        request = self._at_work(provider, epoch, done.req, done.attempt)
-        if request is None:
+        found = self._at_work(provider, epoch, done.req, done.attempt)
+        if found is None:
             self._free(provider, epoch, done.req, done.attempt)
             return None
-        work = request.work
-        assert work is not None
+        request, work = found
         if work.proof_owed or done.frames != work.frames:
             raise Violation(f"SegmentDone counts {done.frames} frames where {work.frames} came")
         self._free(provider, epoch, done.req, done.attempt)
         work.attempt = None
+        if work is not request.work:
+            work.done = work.frames > 0
+            work.postponed = not work.done
+            return []
         if not work.frames:
             assert request.assignment is not None
             return self._refused(request, _unspeakable(request.assignment, [work.segment.text.strip()[:40]]))
@@ -262,12 +296,15 @@ class Ledger:
         self, provider: str, epoch: int, failed: schema.SegmentFailed, now: float
     ) -> list[Effect] | None:
         """A provider could not speak a segment but lives on."""
-        request = self._at_work(provider, epoch, failed.req, failed.attempt)
+        found = self._at_work(provider, epoch, failed.req, failed.attempt)
         self._free(provider, epoch, failed.req, failed.attempt)
-        if request is None:
+        if found is None:
             return None
-        assert request.work is not None
-        request.work.attempt = None
+        request, work = found
+        if work is not request.work:
+            lookahead.postpone(self.windows.get(request.session), work)
+            return []
+        work.attempt = None
         error = errors.from_wire(failed.code, failed.message)
         if isinstance(error, errors.Unspeakable):
             return self._refused(request, error)
@@ -283,33 +320,42 @@ class Ledger:
 
     def provider_lost(self, provider: str, epoch: int, reason: str, now: float) -> list[Effect]:
         """An incarnation is gone, with all that it had in work."""
-        effects: list[Effect] = []
-        for slot in sorted(self._slots.pop((provider, epoch), ())):
-            request = self.requests.get(slot.req)
-            if request is not None and request.work is not None and request.work.attempt == slot.attempt:
-                effects += self._broke(request, f"{provider}: {reason}", now)
-        return effects
+        reason = f"{provider}: {reason}"[:REASON_TOLD]
+        slots = sorted(self._slots.get((provider, epoch), ()))
+        found = [at_work for slot in slots if (at_work := self._at_work(provider, epoch, *slot)) is not None]
+        self._slots.pop((provider, epoch), None)
+        # All of it is off its hands before anything follows from that.
+        for request, work in found:
+            work.attempt = None
+            if work is not request.work:
+                request.broke(work.at, reason)
+                lookahead.postpone(self.windows.get(request.session), work)
+        due = [request for request, work in found if work is request.work]
+        return [effect for request in due for effect in self._broke(request, reason, now)]
 
-    def take_over(self, provider: str, epoch: int, now: float) -> list[Effect]:
+    def take_over(self, provider: str, epoch: int) -> list[Effect]:
         """An incarnation owes a sign of life and another one is free: give it the work whose listener is about to hear a gap.
         What cannot be continued exactly stays where it is, for the first one may come back."""
         effects: list[Effect] = []
         for slot in sorted(self._slots.get((provider, epoch), ())):
-            request = self._at_work(provider, epoch, slot.req, slot.attempt)
-            if request is None or not self._may_move(request):
+            found = self._at_work(provider, epoch, *slot)
+            if found is None or not self._may_move(*found):
                 continue
-            assert request.work is not None
-            effects += self._cancel_attempt(request)
-            request.work.attempt = None
-            request.runs[-1].outcome, request.runs[-1].reason = "failed", f"{provider}: it gave no sign of life in time"
+            request, work = found
+            effects += self._cancel_attempt(request, work)
+            request.broke(work.at, f"{provider}: it gave no sign of life in time")
+            if work is request.work:
+                work.attempt = None
+            else:
+                lookahead.postpone(self.windows.get(request.session), work)
         return effects
 
-    def _may_move(self, request: Request) -> bool:
-        work, assignment = request.work, request.assignment
-        assert work is not None
-        assert assignment is not None
+    def _may_move(self, request: Request, work: Work) -> bool:
+        assert request.assignment is not None
         held = self.windows[request.session].seconds_of(request.req)
-        return held < HEDGE_BELOW_S and (assignment.deterministic or not work.frames)
+        return work is not request.work or (
+            held < HEDGE_BELOW_S and (request.assignment.deterministic or not work.frames)
+        )
 
     def _broke(self, request: Request, reason: str, now: float) -> list[Effect]:
         """An attempt failed half-way: try again, exactly if that can be; a segment that fails twice in place is poison."""
@@ -318,7 +364,7 @@ class Ledger:
         assert assignment is not None
         work.attempt = None
         reason = reason[:REASON_TOLD]
-        request.broke(reason)
+        request.broke(work.at, reason)
         work.failures = 1 if work.frames > work.frames_at_failure else work.failures + 1
         # Kept when the segment is begun again: one that breaks off no later has not got on.
         work.frames_at_failure = work.frames
@@ -340,16 +386,17 @@ class Ledger:
         if request.ended or request.stranded:
             return []
         assert request.assignment is not None
-        effects = self._cancel_attempt(request)
+        effects = self._cancel_attempts(request)
         if request.work is not None:
             request.work.attempt = None
+        lookahead.give_back(self.windows.get(request.session), request)
         request.stranded = error
         request.tried.append(Passed(request.assignment.speaker, str(error)[:REASON_TOLD]))
         return [*effects, Seek(request.req)]
 
     def _refused(self, request: Request, error: errors.Unspeakable) -> list[Effect]:
         """A provider lives on but cannot speak a segment's words."""
-        request.broke(str(error)[:REASON_TOLD])
+        request.broke(request.work.at if request.work else None, str(error)[:REASON_TOLD])
         return self.strand(request, error)
 
     def hand_on(self, request: Request, successor: Assignment, now: float) -> list[Effect]:
@@ -414,14 +461,13 @@ class Ledger:
         request.delivered_chars = work.segment.end
         request.work = None
 
-    def _at_work(self, provider: str, epoch: int, req: str, attempt: int) -> Request | None:
-        """The request whose present attempt this is, or None: the message is stale."""
+    def _at_work(self, provider: str, epoch: int, req: str, attempt: int) -> tuple[Request, Work] | None:
+        """The request and segment whose present attempt this is, or None: the message is stale."""
         if Slot(req, attempt) not in self._slots.get((provider, epoch), ()):
             return None
         request = self.requests.get(req)
-        if request is None or request.work is None or request.work.attempt != attempt:
-            return None
-        return request
+        works = request.works if request is not None else []
+        return next(((request, work) for work in works if request and work.attempt == attempt), None)
 
     def _free(self, provider: str, epoch: int, req: str, attempt: int) -> None:
         slots = self._slots.get((provider, epoch), set())
@@ -466,11 +512,13 @@ class Ledger:
     def _of_session(self, session: str) -> Iterator[Request]:
         return iter([request for request in self.requests.values() if request.session == session])
 
-    def _cancel_attempt(self, request: Request) -> list[Effect]:
-        work = request.work
-        if work is None or work.attempt is None or request.provider is None:
+    def _cancel_attempts(self, request: Request) -> list[Effect]:
+        return [effect for work in request.works for effect in self._cancel_attempt(request, work)]
+
+    def _cancel_attempt(self, request: Request, work: Work) -> list[Effect]:
+        if work.attempt is None or work.at is None:
             return []
-        provider, epoch = request.provider
+        provider, epoch = work.at
         cancel = schema.Cancel(
             boot=self.boot, req=request.req, epoch=epoch, attempt=work.attempt, segment=work.segment.number
         )
@@ -480,15 +528,16 @@ class Ledger:
         """The one place where a request ends."""
         if request.ended:
             return []
-        effects = self._cancel_attempt(request)
+        effects = self._cancel_attempts(request)
+        for work in request.ahead:
+            lookahead.release(self.windows.get(request.session), work)
         request.ended = True
         del self.requests[request.req]
         self._ended[request.req] = None
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
         self._totals[kind] += 1
-        if request.runs and request.runs[-1].outcome == "running":
-            request.runs[-1].outcome = kind.lower()
+        request.close_runs(kind.lower())
         if kind != "Done" and (window := self.windows.get(request.session)) is not None:
             window.forget(request.req)
         return [*effects, messages.terminal(self.boot, request, kind, error, now)]

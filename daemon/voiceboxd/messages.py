@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from voicebox_protocol import errors, schema
+from voiceboxd.chunk_rules import marks_in_request
 from voiceboxd.effects import ToClient
-from voiceboxd.request import Request, segment_seed
+from voiceboxd.request import Held, Request, Work, segment_seed
 
 # Together with the message below what a header holds, however many bytes each character takes.
 _RUNS_TOLD = 20
@@ -33,11 +34,10 @@ def notice(boot: str, request: Request, code: str, words: str) -> ToClient:
     return ToClient(request.session, schema.Notice(boot=boot, req=request.req, code=code, message=words[:_WORDS_TOLD]))
 
 
-def synthesize(boot: str, request: Request, epoch: int, now: float) -> schema.Synthesize:
-    """The order to speak the segment that the request is at."""
-    say, assignment, work = request.say, request.assignment, request.work
+def synthesize(boot: str, request: Request, work: Work, epoch: int, now: float) -> schema.Synthesize:
+    """The order to speak one of its segments."""
+    say, assignment = request.say, request.assignment
     assert assignment is not None
-    assert work is not None
     assert work.attempt is not None
     return schema.Synthesize(
         boot=boot,
@@ -58,6 +58,22 @@ def synthesize(boot: str, request: Request, epoch: int, now: float) -> schema.Sy
         from_frame=work.frames or None,
         deadline_ms=None if request.deadline is None else max(0, int((request.deadline - now) * 1000)),
     )
+
+
+def chunk(boot: str, request: Request, work: Work, held: Held) -> ToClient:
+    """Sound, as the next of the request's pieces."""
+    message = schema.Chunk(
+        boot=boot,
+        req=request.req,
+        attempt=held.chunk.attempt,
+        segment=work.segment.number,
+        seq=request.seq,
+        descriptors=held.chunk.descriptors,
+        char_start=work.segment.start,
+        char_end=work.segment.end,
+        marks=marks_in_request(held.chunk.marks, work),
+    )
+    return ToClient(request.session, message, held.payload)
 
 
 def terminal(boot: str, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> ToClient:

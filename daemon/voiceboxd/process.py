@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import os
 import signal
@@ -98,12 +99,14 @@ class ProviderProcess:
             raise
 
     def _watch(self, page: DeathPage, on_dying: Callable[[str], None]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
 
         def told() -> None:
             code = dying_code(self.pid)
+            reason = "its process died" if code is None else describe_exit(code)
             with contextlib.suppress(RuntimeError):  # the daemon's loop has ended
-                loop.call_soon_threadsafe(self._dying, "its process died" if code is None else describe_exit(code))
+                # In our context: in that of the watching thread anyio finds no loop.
+                loop.call_soon_threadsafe(self._dying, reason, context=context)
 
         self._page, self._on_dying = page, on_dying
         _deaths.watch(page, told)

@@ -36,8 +36,8 @@ class Listener(Protocol):
     def provider_described(self, provider: str) -> None:
         """It is known what it can do."""
 
-    def provider_doubted(self, provider: str, epoch: int) -> None:
-        """This incarnation has work and owes a sign of life."""
+    def provider_doubted(self, provider: str) -> None:
+        """One of its workers has work and owes a sign of life."""
 
     def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
         """What this incarnation had in work is lost; `gone`: nobody will start it again soon."""
@@ -132,6 +132,11 @@ class ProviderActor:
         """Why one of its workers last ended, or was not what it should be."""
         return self._reason
 
+    @property
+    def depth(self) -> int:
+        """How many segments of one request may be spoken before their turn."""
+        return self.entry.config.workers - 1
+
     def worker(self, epoch: int | None) -> Worker | None:
         """The one whose present incarnation this is."""
         return next((worker for worker in self._workers if worker.epoch == epoch), None)
@@ -189,10 +194,15 @@ class ProviderActor:
         coming = self._coming()
         for _ in range(len(coming), wanted.processes):
             self._start_one()
-        resting = sorted((w for w in coming if w.phase is Phase.READY), key=lambda worker: worker.epoch)
-        for worker in resting[::-1][: max(0, len(coming) - wanted.processes)]:
-            worker.post(fsm.StopAsked("the spare is not needed" if wanted.processes else _idle(policy.keep_alive)))
+        self._end_some(coming, wanted.processes, policy)
         self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
+
+    def _end_some(self, coming: list[Worker], wanted: int, policy: staffing.Policy) -> None:
+        """End the youngest of those that rest; never one that is ready for one that is not yet."""
+        resting = sorted((worker for worker in coming if worker.phase is Phase.READY), key=lambda worker: -worker.epoch)
+        serving = sum(worker.serving for worker in coming)
+        for worker in resting[: max(0, serving - wanted)]:
+            worker.post(fsm.StopAsked("the spare is not needed" if wanted else _idle(policy.keep_alive)))
 
     def _coming(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.phase in staffing.COMING]
@@ -252,13 +262,13 @@ class ProviderActor:
         if worker.state.reason is not None or worker.phase is Phase.READY:
             self._reason = worker.state.reason
 
-    def worker_up(self, worker: Worker) -> None:
+    def worker_up(self) -> None:
         self._listener.provider_up(self.id)
 
-    def worker_doubted(self, worker: Worker) -> None:
-        self._listener.provider_doubted(self.id, worker.epoch)
+    def worker_doubted(self) -> None:
+        self._listener.provider_doubted(self.id)
 
-    def worker_lost(self, worker: Worker, epoch: int, reason: str, *, gone: bool) -> None:
+    def worker_lost(self, epoch: int, reason: str, *, gone: bool) -> None:
         # While another one lives, or will, what waits need not be given up.
         self._listener.provider_lost(self.id, epoch, reason, gone=gone and not self._coming())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from voicebox_protocol import errors, schema, wire
+from voiceboxd.effects import Payload
 from voiceboxd.resumption import Part, Standing
 from voiceboxd.segmentation import Segment, Segmenter
 
@@ -80,20 +82,40 @@ class Run:
         return asdict(self)
 
 
+class Held(NamedTuple):
+    """Sound that came before its turn: a provider's chunk, checked. `counts` are the frames of its pieces, `rate` in Hz."""
+
+    chunk: schema.Chunk
+    payload: Payload
+    counts: list[int]
+    rate: int
+
+
 @dataclass(slots=True)
 class Work:
-    """The segment that a request is at. `frames` and `crc` are of what its client has of it; `start` is where it begins
-    in the client's timeline. `attempt` is set while a provider is at it, `proof_owed` until that said `Resumed`."""
+    """A segment that a request is at, or will be. `frames` and `crc` are of what came of it; `start` is where it begins
+    in the client's timeline. `attempt` is set while the incarnation `at` is at it, `proof_owed` until that said `Resumed`.
+
+    Before its turn its sound is `held`; `done` if there is all of it, `postponed` if it has to wait for its turn."""
 
     segment: Segment
     start: int
     frames: int = 0
     crc: int = 0
     attempt: int | None = None
+    at: tuple[str, int] | None = None
     seq: int = 0
     proof_owed: bool = False
     failures: int = 0
     frames_at_failure: int = -1
+    held: list[Held] = field(default_factory=list)
+    done: bool = False
+    postponed: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it could be handed to a provider."""
+        return self.attempt is None and not self.done and not self.postponed
 
 
 @dataclass(slots=True)
@@ -118,9 +140,9 @@ class Request:
     text_consumed: int = 0
     text_granted: int = wire.TEXT_WINDOW
     work: Work | None = None
+    ahead: deque[Work] = field(default_factory=deque)
     attempts: int = 0
     runs: list[Run] = field(default_factory=list)
-    provider: tuple[str, int] | None = None
     frames: int = 0
     seq: int = 0
     segments: int = 0
@@ -155,19 +177,33 @@ class Request:
             return Speaker(self.runs[-1].provider, self.runs[-1].voice)
         return self.assignment.speaker if self.assignment else None
 
+    @property
+    def works(self) -> list[Work]:
+        """Its segments that are in work or wait, in their order."""
+        return [*([self.work] if self.work is not None else []), *self.ahead]
+
     def run_by(self, speaker: Speaker, epoch: int) -> None:
         """Note who speaks the next segment."""
-        last = self.runs[-1] if self.runs else None
-        if last is not None and last.outcome == "running":
-            if (last.provider, last.voice, last.epoch) == (*speaker, epoch):
-                return
-            last.outcome = "done"
-        self.runs.append(Run(*speaker, epoch))
+        busy = {work.at for work in self.works if work.attempt is not None}
+        for run in self.runs:
+            if run.outcome == "running" and (run.provider, run.epoch) not in busy | {(speaker.provider, epoch)}:
+                run.outcome = "done"
+        if not any(r.outcome == "running" and (r.provider, r.voice, r.epoch) == (*speaker, epoch) for r in self.runs):
+            self.runs.append(Run(*speaker, epoch))
 
-    def broke(self, reason: str) -> None:
-        """Note that who spoke last could not go on."""
-        if self.runs:
-            self.runs[-1].outcome, self.runs[-1].reason = "failed", reason
+    def broke(self, at: tuple[str, int] | None, reason: str) -> None:
+        """Note that an incarnation could not go on."""
+        for run in self.runs:
+            if run.outcome == "running" and (run.provider, run.epoch) == at:
+                run.outcome, run.reason = "failed", reason
+
+    def close_runs(self, outcome: str) -> None:
+        """It has ended so; who was not at work at that moment had done all that was asked."""
+        busy = {work.at for work in self.works if work.attempt is not None}
+        last = self.runs[-1] if self.runs else None
+        for run in self.runs:
+            if run.outcome == "running":
+                run.outcome = outcome if run is last or (run.provider, run.epoch) in busy else "done"
 
     def stand(self, standing: Standing) -> None:
         """Count on from what its client has already."""

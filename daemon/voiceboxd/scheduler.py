@@ -16,9 +16,14 @@ def pick(requests: Iterable[Request], windows: dict[str, Window], served: dict[s
     """
     return min(
         (request for request in requests if may_begin(request, windows)),
-        key=lambda request: (request.priority, served.get(request.session, 0), request.order),
+        key=lambda request: rank(request, served),
         default=None,
     )
+
+
+def rank(request: Request, served: dict[str, int]) -> tuple[int, int, int]:
+    """Who goes first: by priority, then whose session was served longest ago, then who came first."""
+    return request.priority, served.get(request.session, 0), request.order
 
 
 def may_begin(request: Request, windows: dict[str, Window]) -> bool:

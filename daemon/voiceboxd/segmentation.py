@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 SPLITTER_VERSION = 1
@@ -84,6 +85,12 @@ class Segmenter:
     def shorten(self, max_chars: int) -> None:
         """Somebody goes on who takes no longer segments than this: what is not cut yet is cut for him."""
         self._max = min(self._max, max_chars)
+
+    def unread(self, segments: Sequence[Segment]) -> None:
+        """Take the last segments that were handed out back, in their order: they are cut again."""
+        self._text = "".join(segment.text for segment in segments) + self._text[self._offset :]
+        self._offset = 0
+        self._index, self._position = segments[0].number, segments[0].start
 
     def feed(self, text: str) -> None:
         """More text, in pieces of any size."""

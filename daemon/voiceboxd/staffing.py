@@ -67,12 +67,12 @@ def staff(policy: Policy, now: Situation) -> Staff:
 
 
 def _spare(policy: Policy, now: Situation, *, has_one: bool) -> bool:
+    # Not before the first one has spoken: the first sound is not to wait for a second process's start.
     if policy.standby == "warm":
-        return now.proven
+        return has_one or now.proven
     if policy.standby != "auto" or now.accelerated or not now.room:
         return False
-    # Not before the first one has spoken: the first sound is not to wait for a second process's start.
-    return (now.works and now.proven) or (has_one and now.rested < STANDBY_REST)
+    return (now.works and now.proven) if not has_one else (now.works or now.rested < STANDBY_REST)
 
 
 def room_for_spare(memory: int | None, available: int | None) -> bool:

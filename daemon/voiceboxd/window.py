@@ -14,17 +14,21 @@ BYTES_PER_FRAME = 4
 
 @dataclass(slots=True)
 class Window:
-    """Owns the loans of one session: which pieces of which request it still holds. Times in seconds."""
+    """Owns the loans of one session: which pieces of which request it still holds. What was spoken before its turn is
+    `reserved`: it takes up room, and nobody can be blamed for holding it. Times in seconds."""
 
     credited_at: float
     held_seconds: float = 0.0
     held_bytes: int = 0
+    reserved_seconds: float = 0.0
+    reserved_bytes: int = 0
     _loans: dict[str, deque[tuple[int, int, int]]] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
         """Whether another segment may begin."""
-        return self.held_seconds < WINDOW_SECONDS and self.held_bytes < WINDOW_BYTES
+        seconds, size = self.held_seconds + self.reserved_seconds, self.held_bytes + self.reserved_bytes
+        return seconds < WINDOW_SECONDS and size < WINDOW_BYTES
 
     def holds(self, req: str) -> bool:
         """Whether any piece of this request is out."""
@@ -42,6 +46,11 @@ class Window:
         for offset, count in enumerate(frames):
             loans.append((seq + offset, count, rate))
             self._move(count, rate)
+
+    def reserve(self, frames: int, rate: int) -> None:
+        """So many frames wait for their turn; fewer, if negative."""
+        self.reserved_bytes += frames * BYTES_PER_FRAME
+        self.reserved_seconds = max(0.0, self.reserved_seconds + frames / rate) if self.reserved_bytes else 0.0
 
     def credit(self, req: str, first: int, last: int, now: float) -> None:
         """The client is done with pieces `first` to `last`; those it never had, or gave back before, do not count."""

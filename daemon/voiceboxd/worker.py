@@ -50,17 +50,33 @@ class Foreman(Protocol):
     def worker_stepped(self, worker: Worker, before: fsm.Phase) -> None:
         """Something happened to it."""
 
-    def worker_up(self, worker: Worker) -> None:
-        """It takes work."""
+    def worker_up(self) -> None:
+        """One takes work."""
 
-    def worker_doubted(self, worker: Worker) -> None:
-        """It owes a sign of life."""
+    def worker_doubted(self) -> None:
+        """One owes a sign of life."""
 
-    def worker_lost(self, worker: Worker, epoch: int, reason: str, *, gone: bool) -> None:
-        """What it had in work is lost."""
+    def worker_lost(self, epoch: int, reason: str, *, gone: bool) -> None:
+        """What this incarnation had in work is lost."""
 
     def worker_leaves(self, worker: Worker, reason: str) -> bool:
         """Tell it to exit; False if it cannot be reached."""
+
+
+class _Knell:
+    """Carries a death notice into a task: it is told outside of any."""
+
+    def __init__(self) -> None:
+        self._rung = anyio.Event()
+        self._reason = ""
+
+    def ring(self, reason: str) -> None:
+        self._reason = reason
+        self._rung.set()
+
+    async def heard(self) -> str:
+        await self._rung.wait()
+        return self._reason
 
 
 class Worker:
@@ -168,11 +184,11 @@ class Worker:
             case fsm.Kill():
                 self._kill()
             case fsm.Up():
-                self._foreman.worker_up(self)
+                self._foreman.worker_up()
             case fsm.Doubted():
-                self._foreman.worker_doubted(self)
+                self._foreman.worker_doubted()
             case fsm.Lost(epoch, reason, gone):
-                self._foreman.worker_lost(self, epoch, reason, gone=gone)
+                self._foreman.worker_lost(epoch, reason, gone=gone)
 
     def _kill(self) -> None:
         self._condemned = self.epoch
@@ -195,11 +211,13 @@ class Worker:
             self.post(fsm.Exited(reason, code, random.random()))
 
     async def _run(self, epoch: int) -> tuple[str, int | None]:
-        config = self._foreman.entry.config
+        config, knell = self._foreman.entry.config, _Knell()
         try:
             command = leashed(config.command) if config.command else our_runner()
+            # Others' programs know nothing of the death notice; their process handle tells.
+            told = None if config.command else knell.ring
             log_file = self._workshop.log_dir / f"provider-{self._foreman.entry.id}.log"
-            process = await ProviderProcess.spawn(command, self._start_line(epoch), log_file)
+            process = await ProviderProcess.spawn(command, self._start_line(epoch), log_file, told)
         except (OSError, ValueError) as error:
             return f"it could not be started: {error}", None
         self._process = process
@@ -208,7 +226,10 @@ class Worker:
             if self._condemned == epoch:
                 # It was condemned while it was being started, when there was nothing to kill yet.
                 process.kill()
-            code = await process.wait()
+            async with anyio.create_task_group() as watching:
+                watching.start_soon(self._dies, epoch, knell)
+                code = await process.wait()
+                watching.cancel_scope.cancel()
         finally:
             # Also when the daemon itself ends: nothing of ours outlives us.
             process.kill()
@@ -217,6 +238,12 @@ class Worker:
         # What an engine wrote once it had texts to speak may quote them, and goes no further than its own log.
         words = process.last_words() if code and self._worked != epoch else ""
         return describe_exit(code) + (f" ({words})" if words else ""), code
+
+    async def _dies(self, epoch: int, knell: _Knell) -> None:
+        """The death notice comes before the process's end; what was in work need not wait for that."""
+        reason = await knell.heard()
+        if epoch == self.epoch:
+            self.post(fsm.Dying(reason))
 
     def _start_line(self, epoch: int) -> StartLine:
         entry, door = self._foreman.entry, self._workshop.door

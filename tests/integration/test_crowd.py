@@ -47,7 +47,8 @@ def begun(daemon: Daemon) -> set[str]:
 
 def test_three_clients_with_a_hundred_requests_each_some_killed_some_cancelled(daemon: Daemon) -> None:
     with WireClient(daemon.place) as client:
-        assert client.speak("Warm.").end["kind"] == "Done"
+        assert client.speak("Warm. And warm again.").end["kind"] == "Done"
+    eventually(lambda: daemon.status()["providers"][0]["standby_pid"], "its spare is there")
     eventually(lambda: daemon.status()["daemon"]["connections"] == 0, "the first client has left")
     before = footprint(daemon)
 

@@ -123,6 +123,7 @@ def test_docs_list_the_configuration_of_the_code() -> None:
     shown = tomllib.loads(block.replace("# command", "command"))
     assert set(shown["daemon"]) == set(configuration.DaemonConfig.__struct_fields__)
     assert set(shown["speech"]) == set(configuration.SpeechConfig.__struct_fields__)
+    assert set(shown["order"]) == set(configuration.OrderConfig.__struct_fields__)
     listed = {key for provider in shown["provider"].values() for key in provider}
     assert listed == set(configuration.ProviderConfig.__struct_fields__)
     defaults = configuration.DaemonConfig()

@@ -21,8 +21,12 @@ PATIENT = Path(patient.__file__)
 IDS = {name: f"liar-{number}" for number, name in enumerate(raw_provider.LIES)}
 
 
+# One process of it, however much it has to say: the others are counted.
+ONE_BUILTIN = '[provider.builtin]\nstandby = "none"\n'
+
+
 def config() -> str:
-    return "\n".join(
+    return ONE_BUILTIN + "\n".join(
         f"[provider.{IDS[name]}]\ncommand = {json.dumps([sys.executable, str(PROGRAM), name])}\nsilence_s = 4\n"
         for name in raw_provider.LIES
     )
@@ -144,7 +148,7 @@ def _descriptors(daemon: Daemon) -> int:
 def _descriptors_of_a_quiet_one() -> int:
     """What a daemon holds that has only ever spoken itself."""
     if not _QUIET:
-        with running() as daemon:
+        with running(ONE_BUILTIN) as daemon:
             with WireClient(daemon.place) as client:
                 assert client.speak("Hello.").end["kind"] == "Done"
             eventually(lambda: daemon.status()["daemon"]["connections"] <= 1, "the client has left")

@@ -131,6 +131,36 @@ def test_workers_share_the_queue() -> None:
         assert {run["epoch"] for ending in endings.values() for run in ending.end["attempts"]} == {1, 2}
 
 
+def test_one_long_text_keeps_every_worker_busy_and_sounds_the_same() -> None:
+    """A book is one request: what is not due yet is spoken by whoever has nothing else to do."""
+    book = " ".join(f"{LONG} in chapter {n}." for n in range(8))
+    with running(fake(extra='standby = "none"')) as daemon:
+        alone = speak(daemon, book, seed=2)
+    with running(fake(extra='standby = "none"\nworkers = 3')) as daemon:
+        speak(daemon, book, seed=2)
+        together = speak(daemon, book, seed=2)
+    assert together.samples == alone.samples
+    assert together.end["segments"] == alone.end["segments"]
+    assert len({run["epoch"] for run in together.end["attempts"]}) == 3
+    assert together.end["total_ms"] < 0.7 * alone.end["total_ms"], "sleeping engines do not compete for the processor"
+
+
+def test_what_was_spoken_before_its_turn_and_lost_is_spoken_again() -> None:
+    book = " ".join(f"{LONG} in chapter {n}." for n in range(6))
+    with running(fake(extra='standby = "none"\nworkers = 2')) as daemon:
+        whole = speak(daemon, book, seed=2)
+        with WireClient(daemon.place) as client:
+            req, ending = client.say(book, seed=2), Ending()
+            until_chunk(client, req, ending)
+            busy = eventually(
+                lambda: [w for w in provider(daemon)["workers"] if w["state"] == "busy"][1:], "both are at work"
+            )
+            psutil.Process(busy[-1]["pid"]).kill()
+            rest_of(client, req, ending)
+        assert ending.end["kind"] == "Done"
+        assert ending.samples == whole.samples
+
+
 @pytest.mark.parametrize(("keep_alive", "left"), [("0", 0), ('"300ms"', 0), ("-1", 1)])
 def test_an_engine_is_kept_as_long_as_the_user_says(keep_alive: str, left: int) -> None:
     with running(fake(extra=f'standby = "none"\nkeep_alive = {keep_alive}')) as daemon:

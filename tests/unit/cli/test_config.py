@@ -124,6 +124,15 @@ def test_list_names_the_mistake_in_the_file(written: Path, capsys: pytest.Captur
 # --- set
 
 
+def test_a_chain_of_a_voice_whose_name_has_dots_is_set_and_read(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "set", "order.voice.mine/en.us-x", '["mine"]']) == 0
+    assert tomllib.loads(written.read_text())["order"] == {"voice": {"mine/en.us-x": ["mine"]}}
+    assert main(["config", "get", "order.voice.mine/en.us-x"]) == 0
+    assert capsys.readouterr().out == '["mine"]\n'
+
+
 def test_set_leaves_comments_order_and_mode_as_they_were(written: Path) -> None:
     written.chmod(0o640)
     assert main(["config", "set", "daemon.idle_minutes", "5"]) == 0
@@ -157,6 +166,7 @@ def test_set_makes_the_file(file: Path) -> None:
         ("provider.mine.settings.path", '["/a"]', ["/a"]),
         ("provider.mine.settings", "{ depth = -3 }", {"depth": -3}),
         ("provider.mine.settings.depth", "-3", -3),
+        ("order.default", '["mine/a.b"]', ["mine/a.b"]),
     ],
 )
 def test_a_value_is_toml_or_else_a_string(written: Path, key: str, value: str, expected: object) -> None:
@@ -196,6 +206,8 @@ def test_what_cannot_be_added_without_rewriting_is_left_to_the_editor(
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("order.default", "mine", "got `str`"),
+        ("order.language.de", '["Mine"]', "'Mine' is no slot"),
         ("daemon.idle_minutes", "-3", "> 0"),
         ("daemon.max_requests", "many", "got `str`"),
         ("daemon.max_requests", "1.5", "got `float`"),

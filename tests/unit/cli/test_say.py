@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import soundfile
 
 from tests.unit.cli.conftest import WAIT_S, Voicebox
 from tests.unit.client.fake_daemon import BOOT, RATE, FakeDaemon, speak, tone
+from tests.unit.client.test_resumption import TEXT, begins, goes_on
 from voicebox_cli import reporters, text_source
 from voicebox_cli.main import main
 from voicebox_client import Notice, Result
@@ -36,6 +38,7 @@ KEYS = [
     "total_ms",
     "attempts",
     "resumed",
+    "reconnects",
     "delivered_chars",
     "seed",
     "output",
@@ -93,6 +96,7 @@ def test_the_object_has_these_fields_and_no_others(there: Path, capsys: pytest.C
         "total_ms": 120.0,
         "attempts": [{"provider": "builtin", "voice": "anna", "outcome": "done", "reason": None}],
         "resumed": None,
+        "reconnects": 0,
         "delivered_chars": 5,
         "seed": 7,
         "output": "x.pcm",
@@ -140,6 +144,32 @@ def test_a_lost_daemon_ends_with_3(daemon: FakeDaemon, there: Path, capsys: pyte
     assert (said["state"], said["provider"], said["error"]["code"]) == ("failed", "builtin", "DAEMON_LOST")
     assert os.listdir(there) == []
     daemon.errors.clear()
+
+
+def test_with_resume_a_lost_daemon_is_told_and_the_next_one_goes_on(
+    runtime_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = threading.Event()
+
+    def daemons() -> None:
+        with FakeDaemon(runtime_dir, begins((0, 0, 300), (1, 0, 100))) as first:
+            ready.set()
+            first.wait_for("Say")
+        with FakeDaemon(runtime_dir, goes_on, boot="second") as second:
+            second.wait_for("EndAck")
+
+    running = threading.Thread(target=daemons)
+    running.start()
+    assert ready.wait(WAIT_S)
+    assert main(["say", TEXT, "--resume", "-o", str(tmp_path / "x.pcm"), "--json"]) == 0
+    running.join()
+    shown = capsys.readouterr()
+    said = json.loads(shown.out)
+    assert (said["state"], said["reconnects"], said["resumed"], said["frames"]) == ("done", 1, "exact", 1000)
+    assert [run["outcome"] for run in said["attempts"]] == ["failed", "done"]
+    assert shown.err.startswith("voicebox: the daemon (pid ")
+    assert shown.err.endswith(") goes on\n")
+    assert (tmp_path / "x.pcm").stat().st_size == 2000
 
 
 def test_a_place_that_cannot_be_written_asks_nothing_of_the_daemon(daemon: FakeDaemon, there: Path) -> None:
@@ -448,7 +478,7 @@ def test_the_line_ends_with_how_much_how_fast_and_how_soon(capsys: pytest.Captur
     [
         (reporters.QuietReporter, "voicebox: a is failed; b/c goes on\n"),
         (reporters.PlainReporter, "starting: a moment\nfailover: a is failed; b/c goes on\n"),
-        (reporters.LineReporter, "\r\x1b[Ka moment\r\x1b[Kvoicebox: a is failed; b/c goes on\n"),
+        (reporters.LineReporter, "\ra moment\rvoicebox: a is failed; b/c goes on\n"),
     ],
 )
 def test_who_speaks_in_anothers_place_is_told_whatever_else_is_not(

@@ -74,8 +74,16 @@ def tone(frames: int, level: float = 0.25) -> bytes:
 class FakeDaemon:
     """Owns a ROUTER, a session door and the thread between them. `script` is called for each message after Hello."""
 
-    def __init__(self, directory: Path, script: Callable[[FakeDaemon, bytes, Any, bytes], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        script: Callable[[FakeDaemon, bytes, Any, bytes], None] | None = None,
+        *,
+        boot: str = BOOT,
+    ) -> None:
         self.script = script or speak
+        self.boot = boot
+        self.features = ["resume"]
         self.received: list[Any] = []
         self.texts: dict[str, bytes] = {}
         self.version = "0.1.0"
@@ -142,7 +150,7 @@ class FakeDaemon:
 
     def accept(self, to: bytes, req: str, **fields: Any) -> None:
         known = {"seed": 7, "sample_rate": RATE, "provider": "builtin", "voice": "anna", "language": "en", **fields}
-        self.send(to, schema.Accepted(boot=BOOT, req=req, **known))
+        self.send(to, schema.Accepted(boot=self.boot, req=req, **known))
 
     def chunk(self, to: bytes, req: str, seq: int, *pieces: bytes, segment: int = 0, **fields: Any) -> None:
         descriptors, offset = [], 0
@@ -150,7 +158,7 @@ class FakeDaemon:
             descriptors.append((0, offset, len(piece) // 4, zlib.crc32(piece)))
             offset += len(piece)
         message = schema.Chunk(
-            boot=BOOT, req=req, attempt=1, segment=segment, seq=seq, descriptors=descriptors, **fields
+            boot=self.boot, req=req, attempt=1, segment=segment, seq=seq, descriptors=descriptors, **fields
         )
         self.send(to, message, b"".join(pieces))
 
@@ -163,13 +171,11 @@ class FakeDaemon:
             "segments": 1,
             "delivered_chars": 5,
             "seed": 7,
-            "attempts": [
-                {"provider": "builtin", "voice": "anna", "epoch": 1, "outcome": kind.lower(), "reason": None}
-            ],
+            "attempts": [{"provider": "builtin", "voice": "anna", "epoch": 1, "outcome": kind.lower(), "reason": None}],
             "first_audio_ms": 80.0,
             "total_ms": 120.0,
         }
-        self.send(to, schema.STRUCTS[kind](boot=BOOT, req=req, **{**known, **fields}))
+        self.send(to, schema.STRUCTS[kind](boot=self.boot, req=req, **{**known, **fields}))
 
     # --- the thread
 
@@ -236,7 +242,14 @@ class FakeDaemon:
 
     def _greet(self, to: bytes) -> None:
         welcome = schema.Welcome(
-            proto=1, boot=BOOT, session="s1", token="t1", version=self.version, pid=self.pid, mode=self.mode
+            proto=1,
+            boot=self.boot,
+            session="s1",
+            token="t1",
+            version=self.version,
+            pid=self.pid,
+            mode=self.mode,
+            features=self.features,
         )
         self.send(to, welcome)
 
@@ -280,6 +293,6 @@ def speak(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
         daemon.end(to, "Done", message.req, 4800)
     elif isinstance(message, schema.Text):
         upto = len(daemon.texts[message.req]) + wire.TEXT_WINDOW
-        daemon.send(to, schema.TextCredit(boot=BOOT, req=message.req, upto=upto))
+        daemon.send(to, schema.TextCredit(boot=daemon.boot, req=message.req, upto=upto))
     elif isinstance(message, schema.Cancel):
         daemon.end(to, "Cancelled", message.req, 0)

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from voicebox_protocol import errors, schema, wire
 from voiceboxd.effects import Effect, Seek, ToClient, ToProvider, Violation
 from voiceboxd.ledger import LONGEST_SEGMENT, Ledger
-from voiceboxd.request import Assignment, Passed, Request, Speaker, segment_seed
+from voiceboxd.request import Assignment, Passed, Request, Speaker, Work, segment_seed
 from voiceboxd.scripts import foreign_words
 
 BOOT = "b00t"
@@ -114,6 +114,7 @@ class Listener:
     ends: list[schema.Message] = field(default_factory=list)
     speakers: set[str] = field(default_factory=set)
     notices: list[schema.Notice] = field(default_factory=list)
+    promised: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -190,8 +191,12 @@ class House:
         assert request.assignment.speaker not in {each.speaker for each in request.tried}
         listener.speakers.add(effect.provider)
         assert message.seed == segment_seed(request.seed, message.segment)
-        start = listener.starts.setdefault(message.segment, listener.frames)
-        assert (message.from_frame or 0) == listener.frames - start
+        listener.promised.pop(message.segment, None)
+        if request.work is not None and request.work.segment.number == message.segment:
+            start = listener.starts.setdefault(message.segment, listener.frames)
+            assert (message.from_frame or 0) == listener.frames - start
+        else:
+            assert message.from_frame is None, "nobody has heard anything of what is not due"
         salt = (effect.epoch, message.attempt)
         sound = samples(ASSIGNMENTS[effect.provider], message.seed, text, salt)
         job = Job(effect.provider, effect.epoch, message, sound, message.from_frame or 0)
@@ -227,6 +232,7 @@ class House:
         assert listener.accepted is not None
         assert payload is not None
         assert chunk.seq == listener.seq
+        listener.starts.setdefault(chunk.segment, listener.frames)
         assert chunk.segment == max(listener.starts)
         assert chunk.char_start >= listener.heard_to or chunk.char_end == listener.heard_to
         listener.heard_to = chunk.char_end
@@ -241,6 +247,10 @@ class House:
         assert end.frames == listener.frames
         assert end.delivered_chars <= len(listener.text)
         assert all(run["outcome"] in ("done", "failed", "cancelled") for run in end.attempts)
+        if isinstance(end, schema.Done):
+            for segment, sound in listener.promised.items():
+                begin = 4 * listener.starts[segment]
+                assert bytes(listener.timeline[begin : begin + len(sound)]) == sound, "spoken ahead, heard otherwise"
         listener.ends.append(end)
         self.ended[type(end).__name__] += 1
         if not isinstance(end, schema.Done):
@@ -272,12 +282,19 @@ class House:
         listener.ended = last
         self.do(self.ledger.text(request, text, last, self.now))
 
-    def dispatch(self, request: Request) -> Job:
+    def dispatch(self, request: Request, work: Work | None = None) -> Job:
+        """The segment that is due, or `work`, which is not."""
         assert request.assignment is not None
         epoch = self.epochs[request.assignment.provider]
-        self.do(self.ledger.dispatch(request, epoch, self.now))
-        assert request.work is not None
+        work = work or request.work
+        assert work is not None
+        self.do(self.ledger.dispatch(request, work, epoch, self.now))
         return self.jobs[request.assignment.provider, epoch, request.req, request.attempts]
+
+    def is_due(self, job: Job) -> bool:
+        """Whether what this job brings goes to the client at once."""
+        request = self.ledger.requests.get(job.order.req)
+        return request is not None and request.work is not None and request.work.attempt == job.order.attempt
 
     def current(self, job: Job) -> bool:
         """Whether what this job brings still belongs to its request."""
@@ -304,7 +321,9 @@ class House:
         if rest := len(job.sound) // 4 - job.sent:
             self.chunk(job, [rest])
         current, listener = self.current(job), self.listeners[job.order.req]
-        if current and job.sound:
+        if current and job.sound and not self.is_due(job):
+            listener.promised[job.order.segment] = job.sound
+        elif current and job.sound:
             begin = 4 * listener.starts[job.order.segment]
             assert bytes(listener.timeline[begin:]) == job.sound, "a segment is not the sound of one attempt"
         effects = self.ledger.segment_done(job.provider, job.epoch, job.done(), self.now)
@@ -384,7 +403,7 @@ class LedgerMachine(RuleBasedStateMachine):
     # One rule with weights: what gets requests on is frequent, what ends them is rare, so that runs get far.
     HAPPENS = (
         *(("sound",) * 8 + ("finish",) * 3 + ("break_off", "answer_cancel") + ("provider_dies",) * 2),
-        *("provider_is_given_up", "decide", "decide"),
+        *("provider_is_given_up", "decide", "decide", "look_ahead", "look_ahead", "look_ahead", "provider_is_doubted"),
         *(
             "admit",
             "admit",
@@ -418,6 +437,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def decide(self, data) -> None:
         self.house.decide()
+
+    def look_ahead(self, data) -> None:
+        """A worker with nothing else to do begins what is not due yet."""
+        request = self.a_request(data)
+        depth = data.draw(st.integers(1, 3))
+        if request is not None and (work := self.house.ledger.look_ahead(request, depth)) is not None:
+            assert len(request.ahead) <= max(depth, 3)
+            if data.draw(st.booleans()):
+                self.house.dispatch(request, work)
+
+    def provider_is_doubted(self, data) -> None:
+        """What it has in work is given to others, unless nobody would hear a gap or it cannot be continued exactly."""
+        house, provider = self.house, data.draw(st.sampled_from(sorted(ASSIGNMENTS)))
+        house.do(house.ledger.take_over(provider, house.epochs[provider]))
 
     def time_passes(self, data) -> None:
         house = self.house
@@ -610,13 +643,17 @@ class LedgerMachine(RuleBasedStateMachine):
             frames = sum(sum(pieces.values()) for pieces in held.values())
             assert window.held_bytes == 4 * frames
             assert window.held_seconds == pytest.approx(frames / RATE)
+            own = [request for request in house.ledger.requests.values() if request.session == session]
+            ahead = sum(sum(held.counts) for request in own for work in request.ahead for held in work.held)
+            assert window.reserved_bytes == 4 * ahead
+            assert window.reserved_seconds == pytest.approx(ahead / RATE)
             assert all(window.holds(req) == bool(pieces) for req, pieces in held.items())
         assert set(house.ledger.windows) == house.sessions
 
     @invariant()
     def the_counts_agree(self) -> None:
         house, counts = self.house, self.house.ledger.counts()
-        assert counts.active == sum(house.current(job) for job in house.jobs.values())
+        assert counts.active == sum(house.current(job) and house.is_due(job) for job in house.jobs.values())
         assert counts.active + counts.queued == len(house.ledger.requests)
         told = {kind: house.ended[kind] for kind in wire.TERMINAL}
         silent = sum(len(each.ends) == 0 for each in house.listeners.values() if each.session in house.closed)
@@ -638,8 +675,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert not request.runs_now
                 assert request.req in house.seeking
             elif request.runs_now:
-                assert request.provider is not None
-                assert house.current(house.jobs[*request.provider, request.req, request.attempts])
+                assert request.work is not None
+                assert request.work.at is not None
+                assert house.current(house.jobs[*request.work.at, request.req, request.work.attempt])
             else:
                 assert not listener.ended
                 assert listener.allowed > len(listener.text.encode()), "it waits for text that may not be sent"

@@ -63,6 +63,11 @@ def test_what_is_set_is_read(write) -> None:
         ("[provider.Big]\nengine = 'x'", ["provider.Big", "a-z"]),
         ("[provider.'../x']\nengine = 'x'", ["provider.../x", "a-z"]),
         ("[provider.a]\nengine = 'x'\ncommand = ['y']", ["provider.a", "not both"]),
+        ("[order]\ndefalt = ['a']", ["[order]", "'defalt'", "did you mean 'default'"]),
+        ("[order]\ndefault = 'a'", ["order.default", "array"]),
+        ("[order]\ndefault = ['Big/x']", ["default: 'Big/x' is no slot", "PROVIDER/VOICE", "order"]),
+        ("[order.voice]\n'a/x' = ['b', 'b/']", ["voice.a/x: 'b/' is no slot"]),
+        ("[order.language]\nde = ['']", ["language.de: '' is no slot"]),
         (b"\xff\xfe", ["utf-8"]),
     ],
 )

@@ -235,8 +235,19 @@ def test_messages_of_another_life_are_dropped(short_dir: str) -> None:
         peer.ask("stale", epoch=2)
         peer.ask("hello", req="fresh")
         first, _ = peer.hear()
+        while isinstance(first, Beat):
+            first, _ = peer.hear()
         assert isinstance(first, Chunk)
         assert first.req == "fresh"
+
+
+def test_work_after_a_rest_is_answered_at_once(short_dir: str) -> None:
+    """The daemon asks nobody who is idle whether he lives; it waits for this, and not for long."""
+    with provider(short_dir) as peer:
+        peer.load()
+        peer.ask("[[sleep:700]]Hello.")
+        first, _ = peer.hear()
+        assert isinstance(first, Beat)
 
 
 def test_what_cannot_be_read_is_answered_and_survived(short_dir: str) -> None:
