@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from voicebox_client.connection import Connection
     from voicebox_client.feeder import TextSource
 
-# The daemon takes 64 KiB more than it has cut into segments, so no more than that and a segment is ever kept of a text
-# that is being spoken. Only a text that goes on without a word, as of line ends alone, can grow beyond this.
+# The daemon takes 64 KiB more than it has cut into segments, so little more than that is ever kept of a text that is being
+# spoken. Only a text that goes on without a word, as of line ends alone, can grow beyond this.
 MOST = 1_000_000
 
 

@@ -84,7 +84,7 @@ class App:
         self._provider_link = Link(doors.providers)
         self._providers = ProviderGateway(self._provider_link, setting.boot, self._tally)
         self._dispatcher = Dispatcher(
-            Ledger(setting.boot), self._providers, config=config, timers=self._timers, tally=self._tally
+            Ledger(setting.boot, config.speech.resume_patience_s), self._providers, config=config, timers=self._timers, tally=self._tally
         )
         self._idle = self._timers.timer(self._idle_for_long)
         self._ending = anyio.Event()
@@ -124,9 +124,7 @@ class App:
         tasks.start_soon(self._providers.serve, self._dispatcher)
 
     def _installer(self, tasks: anyio.abc.TaskGroup) -> Installer:
-        workshop = Workshop(
-            self._doors.provider_door, self._children, self._timers, tasks, self._setting.log_dir
-        )
+        workshop = Workshop(self._doors.provider_door, self._children, self._timers, tasks, self._setting.log_dir)
 
         def actor(entry: Installed) -> ProviderActor:
             return ProviderActor(entry, workshop, listener=self._dispatcher)

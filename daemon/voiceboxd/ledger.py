@@ -15,6 +15,7 @@ from voiceboxd import lookahead, messages
 from voiceboxd.chunk_rules import checked_pieces, marks_in_request
 from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.messages import REASON_TOLD
+from voiceboxd.pace import Pace
 from voiceboxd.request import Assignment, Held, Passed, Request, Work
 from voiceboxd.resumption import standing
 from voiceboxd.scripts import foreign_words, quoted
@@ -51,8 +52,10 @@ class Counts(NamedTuple):
 class Ledger:
     """Owns the requests, the sessions' windows and what each provider has in work."""
 
-    def __init__(self, boot: str) -> None:
+    def __init__(self, boot: str, resume_patience: float = 1.5) -> None:
         self.boot = boot
+        self._resume_patience = resume_patience
+        self._pace = Pace()
         self.requests: dict[str, Request] = {}
         self.windows: dict[str, Window] = {}
         self._slots: dict[tuple[str, int], set[Slot]] = {}
@@ -218,7 +221,7 @@ class Ledger:
         request.run_by(assignment.speaker, epoch)
         request.attempts += 1
         work.attempt, work.at = request.attempts, (provider, epoch)
-        work.seq, work.proof_owed, work.postponed = 0, work.frames > 0, False
+        work.seq, work.proof_owed, work.postponed, work.begun = 0, work.frames > 0, False, now
         self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
         order = messages.synthesize(self.boot, request, work, epoch, now)
         return [ToProvider(provider, epoch, order, work.segment.text.encode()), *self._grant(request)]
@@ -280,6 +283,7 @@ class Ledger:
         if work.proof_owed or done.frames != work.frames:
             raise Violation(f"SegmentDone counts {done.frames} frames where {work.frames} came")
         self._free(provider, epoch, done.req, done.attempt)
+        self._pace.note(provider, now - work.begun, self._seconds(request, work))
         work.attempt = None
         if work is not request.work:
             work.done = work.frames > 0
@@ -368,7 +372,7 @@ class Ledger:
         work.failures = 1 if work.frames > work.frames_at_failure else work.failures + 1
         # Kept when the segment is begun again: one that breaks off no later has not got on.
         work.frames_at_failure = work.frames
-        exact = not work.frames or assignment.deterministic
+        exact = not work.frames or (assignment.deterministic and self._may_repeat(request, work))
         if not exact and (request.say.on_failure or "next") != "segment":
             return self._inexact(request, reason, now)
         if work.failures >= MAX_TRIES:
@@ -378,6 +382,18 @@ class Ledger:
         if assignment.metered:
             return self.strand(request, errors.ProviderFailed(f"{reason}; it costs money and is not asked again"))
         return [] if exact else self._inexact(request, reason, now)
+
+    def _may_repeat(self, request: Request, work: Work) -> bool:
+        """Whether making again what was heard takes no longer than somebody waits who may have the next sentence instead."""
+        assert request.assignment is not None
+        if (request.say.on_failure or "next") != "next":
+            return True
+        heard = self._seconds(request, work)
+        return self._pace.needed(request.assignment.provider, heard) <= self._resume_patience
+
+    def _seconds(self, request: Request, work: Work) -> float:
+        assert request.assignment is not None
+        return work.frames / request.assignment.sample_rate
 
     # --- another goes on
 

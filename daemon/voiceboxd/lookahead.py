@@ -31,8 +31,10 @@ def waiting(request: Request, depth: int) -> Work | None:
 
 
 def _may_look(request: Request) -> bool:
-    """Only beside a segment that is being spoken: whatever is wrong with that one comes first."""
-    return request.runs_now and request.stranded is None and request.part is None
+    """Only beside a segment that is being spoken: whatever is wrong with that one comes first. Not where it costs money: what
+    came to nothing would be asked for twice."""
+    free = request.assignment is not None and not request.assignment.metered
+    return free and request.runs_now and request.stranded is None and request.part is None
 
 
 def _is_foreign(request: Request, work: Work) -> bool:

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 _LOG_LIMIT = 1_000_000
 _TAIL = 5
+_TAIL_BYTES = 16_384
+_LINE = 300
 _START_LINE_S = 5.0
 
 # One thread watches all providers.
@@ -139,12 +141,7 @@ class ProviderProcess:
 
     def last_words(self) -> str:
         """The last lines that it wrote to its log, and none of its predecessors'."""
-        try:
-            with self._log.open("r", encoding="utf-8", errors="replace") as file:
-                file.seek(self._log_start)
-                return " | ".join(line.strip() for line in deque(file, _TAIL) if line.strip())[-600:]
-        except OSError:
-            return ""
+        return " | ".join(tail(self._log, self._log_start))[-600:]
 
     def memory(self) -> int | None:
         """Resident bytes, None if it is gone."""
@@ -152,6 +149,24 @@ class ProviderProcess:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return None
+
+
+def log_of(directory: Path, provider: str) -> Path:
+    """Where a provider's processes write what they have to say."""
+    return directory / f"provider-{provider}.log"
+
+
+def tail(log: Path, start: int = 0) -> list[str]:
+    """The last lines of a log, from byte `start` on, each cut to a length that can be shown; none if it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(start, size - _TAIL_BYTES))
+            lines = deque(file, _TAIL)
+    except OSError:
+        return []
+    words = (line.decode(errors="replace").strip()[:_LINE] for line in lines)
+    return [line for line in words if line]
 
 
 def our_runner() -> list[str]:

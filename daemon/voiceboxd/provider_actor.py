@@ -15,6 +15,7 @@ from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.configuration import ProviderConfig, keep_alive_seconds
 from voiceboxd import provider_state as fsm
 from voiceboxd import recycling, staffing
+from voiceboxd.process import log_of, tail
 from voiceboxd.provider_state import Phase
 from voiceboxd.registry import Installed
 from voiceboxd.restart import RestartPolicy
@@ -76,6 +77,7 @@ class ProviderStatistics:
     device: str | None
     vram_bytes: int | None
     reason: str | None
+    log_tail: tuple[str, ...]
     standby_pid: int | None
     workers: tuple[WorkerStatistics, ...]
 
@@ -176,8 +178,9 @@ class ProviderActor:
 
     async def gone(self) -> None:
         """Wait until no process of this provider is left."""
-        for worker in self._workers:
-            await worker.gone()
+        # Those of now: by the time one has ended, another may have been started again.
+        for end in [worker.end for worker in self._workers]:
+            await end.wait()
 
     async def changed(self) -> None:
         """Wait until something has happened to it."""
@@ -315,11 +318,18 @@ class ProviderActor:
             device=lead.device,
             vram_bytes=lead.vram_bytes,
             reason=self._reason,
+            log_tail=self._log_tail(),
             standby_pid=self._standby_pid(),
             workers=tuple(
                 WorkerStatistics(one.pid, str(one.phase), one.epoch, one.memory(), one.state.jobs) for one in there
             ),
         )
+
+    def _log_tail(self) -> tuple[str, ...]:
+        """What its process last wrote, while it is not what it should be."""
+        if self.phase not in staffing.SPENT | {Phase.BACKOFF}:
+            return ()
+        return tuple(tail(log_of(self._workshop.log_dir, self.id)))
 
     def _standby_pid(self) -> int | None:
         """One that is ready though as many as may be at work are there."""
@@ -353,6 +363,7 @@ def status_of(statistics: ProviderStatistics) -> dict[str, Any]:
         "device": statistics.device,
         "vram_used_bytes": statistics.vram_bytes,
         "reason": statistics.reason,
+        "log_tail": list(statistics.log_tail),
         "source": statistics.source,
     }
 

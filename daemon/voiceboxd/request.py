@@ -104,6 +104,7 @@ class Work:
     crc: int = 0
     attempt: int | None = None
     at: tuple[str, int] | None = None
+    begun: float = 0.0
     seq: int = 0
     proof_owed: bool = False
     failures: int = 0

@@ -60,7 +60,9 @@ def _check_before(segment: int, claims: dict[str, int]) -> None:
         if value > _MOST:
             raise errors.BadRequest(f"{name} is {value}; it takes at most {_MOST}")
     if claims["from_char"] < segment:
-        raise errors.BadRequest(f"from_char is {claims['from_char']}; {segment} segments before it have more characters")
+        raise errors.BadRequest(
+            f"from_char is {claims['from_char']}; {segment} segments before it have more characters"
+        )
     if not segment:
         for name in ("from_char", "base_frames"):
             if claims[name]:

@@ -16,7 +16,7 @@ import structlog
 
 from voicebox_protocol.startline import StartLine
 from voiceboxd import provider_state as fsm
-from voiceboxd.process import Children, ProviderProcess, describe_exit, leashed, our_runner
+from voiceboxd.process import Children, ProviderProcess, describe_exit, leashed, log_of, our_runner
 from voiceboxd.recycling import Wear
 from voiceboxd.registry import Installed
 from voiceboxd.timers import Timers
@@ -137,9 +137,10 @@ class Worker:
         first = self.wear if self.wear.jobs else Wear(0, memory, memory, self.vram_bytes, self.vram_bytes)
         self.wear = first._replace(jobs=jobs, memory=memory, vram=self.vram_bytes)
 
-    async def gone(self) -> None:
-        """Wait until it has no process."""
-        await self._gone.wait()
+    @property
+    def end(self) -> anyio.Event:
+        """Set once the process that it has now is gone."""
+        return self._gone
 
     # --- what happens to it
 
@@ -216,7 +217,7 @@ class Worker:
             command = leashed(config.command) if config.command else our_runner()
             # Others' programs know nothing of the death notice; their process handle tells.
             told = None if config.command else knell.ring
-            log_file = self._workshop.log_dir / f"provider-{self._foreman.entry.id}.log"
+            log_file = log_of(self._workshop.log_dir, self._foreman.entry.id)
             process = await ProviderProcess.spawn(command, self._start_line(epoch), log_file, told)
         except (OSError, ValueError) as error:
             return f"it could not be started: {error}", None

@@ -36,10 +36,12 @@ class DaemonConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SpeechConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """`[speech]`: what speaks when a request names nothing."""
+    """`[speech]`: what speaks when a request names nothing. `resume_patience_s`: for how long a listener may wait for an exact
+    resumption, where the next sentence would do as well."""
 
     voice: str | None = None
     provider: str | None = None
+    resume_patience_s: Annotated[float, msgspec.Meta(ge=0)] = 1.5
 
 
 class OrderConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -186,7 +186,9 @@ KINDS: tuple[Kind, ...] = (
             Field("sink", "id", "stream (default): chunks to this client; speaker: the loudspeaker"),
             Field("options", "map", "engine options, validated against its capability document"),
             Field("more", "bool", "text follows in Text messages"),
-            Field("from_segment", "u32", "to go on after another daemon's end: the segment that the payload begins with"),
+            Field(
+                "from_segment", "u32", "to go on after another daemon's end: the segment that the payload begins with"
+            ),
             Field("from_char", "u64", "with `from_segment`: first character of that segment in the whole text"),
             Field("base_frames", "u64", "with `from_segment`: frames in the client's timeline before that segment"),
             Field("from_frame", "u64", "with `from_segment`: frames that the client has of that segment itself"),
@@ -341,7 +343,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "RemoveProvider",
         _C2D,
-        "Take away a provider that AddProvider installed; what it was to speak fails.",
+        "Take away a provider that AddProvider installed; what it was to speak is handed on to another, or fails.",
         (_QUERY, Field("provider", "id", "which one", True)),
     ),
     Kind("ProviderRemoved", _D2C, "Answers RemoveProvider, once its process is gone.", (_QUERY,)),

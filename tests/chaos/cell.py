@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ SLOW = f"[[slow:40]]{TEXT}"
 WARM = "Warm."
 FLUSH_S = 0.1
 RESTING = {"ready", "stopped", "failed", "quarantined"}
+PATIENCE_S = 5.0
 
 # What a fault of the table takes as an argument, and its phase as a number of arrays.
 HOLD_S = 4.0
@@ -52,19 +53,19 @@ class Cell(NamedTuple):
         return directory / self.provider
 
 
-@dataclass
 class Heard(Ending):
-    """An ending, with when each message came, in seconds since the epoch."""
-
-    times: list[float] = field(default_factory=list)
+    """An ending, with when each message came, in seconds since the epoch, and whether each piece has the checksum it should."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.times = []
+        self.times: list[float] = []
+        self.valid: list[bool] = []
 
     def take(self, message: dict[str, Any], payload: bytes) -> None:
         super().take(message, payload)
         self.times.append(time.time())
+        for _, offset, frames, crc in message.get("descriptors", ()):
+            self.valid.append(zlib.crc32(payload[offset : offset + 4 * frames]) == crc)
 
     def next_after(self, when: float) -> float:
         """When the first sound, or the end, came after that."""
@@ -76,19 +77,27 @@ class Heard(Ending):
 
 
 class Outcome(NamedTuple):
-    """What came of a cell."""
+    """What came of a cell. `whole` are the samples of an undisturbed run; `spare` is the epoch of the spare that was there, if
+    one was; `starts` counts processes started from the fault on, `ends` what the log says of the request's end; `fresh` is
+    how a later request ended, None where the fault would only come again."""
 
     heard: Heard
     whole: bytes
     recovery_s: float
     provider: dict[str, Any]
-    spare_epoch: int | None
-    silent_after: bool
+    spare: int | None
+    starts: int
+    ends: int
+    silent: bool
+    fresh: Ending | None
 
 
 def configuration(cells: list[Cell], directory: Path, limits: dict[Cell, dict[str, float]]) -> str:
     """A provider for each cell, and one that nothing happens to."""
-    tables = ["[provider.builtin]\nenabled = false\n", _table(CALM, "FakeEngine", {"ms_per_char": 100}, {})]
+    tables = [
+        "[provider.builtin]\nenabled = false\n",
+        _table(CALM, "FakeEngine", {"ms_per_char": 100}, {"standby": "none"}),
+    ]
     for cell in cells:
         settings: dict[str, Any] = {"ms_per_char": 100, "faults": [cell.word]}
         if not cell.always:
@@ -102,7 +111,11 @@ def configuration(cells: list[Cell], directory: Path, limits: dict[Cell, dict[st
 
 def _table(provider: str, engine: str, settings: dict[str, Any], keys: dict[str, Any]) -> str:
     where = f"{lying.__file__}:Lying" if engine == "Lying" else "voicebox_provider.testing:FakeEngine"
-    lines = [f"[provider.{provider}]", f'engine = "{where}"', *(f"{name} = {_toml(value)}" for name, value in keys.items())]
+    lines = [
+        f"[provider.{provider}]",
+        f'engine = "{where}"',
+        *(f"{name} = {_toml(value)}" for name, value in keys.items()),
+    ]
     inner = ", ".join(f"{name} = {_toml(value)}" for name, value in settings.items())
     return "\n".join([*lines, f"settings = {{ {inner} }}", ""])
 
@@ -118,23 +131,28 @@ class Player:
         self._daemon = daemon
         self._cell = cell
         self._flag = cell.flag(directory)
+        self._heard = Heard()
 
-    def play(self) -> Outcome:
-        """The fault, and a request that is there when it strikes or comes next."""
+    def play(self, state: str) -> Outcome:
+        """The fault, and a request that is there when it strikes or comes next; then wait for the provider to be in `state`."""
         with WireClient(self._daemon.place) as client, WireClient(self._daemon.place, attach=False) as control:
             text = SLOW if self._cell.phase == "finishing" else TEXT
             whole = client.speak(text, provider=CALM, seed=SEED).samples
             spare = self._prepare(client)
+            before = self._starts()
             sent, req = self._meet(client, control, text)
-            heard = listen(client, req, Heard() if self._cell.phase != "finishing" else self._heard)
+            listen(client, req, self._heard)
             struck = max(sent, self._flag.stat().st_mtime + FLUSH_S) if self._flag.exists() else sent
             return Outcome(
-                heard,
+                self._heard,
                 whole,
-                heard.next_after(struck) - struck,
-                settled(self._daemon, self._cell.provider),
+                self._heard.next_after(struck) - struck,
+                settled(self._daemon, self._cell.provider, state),
                 spare,
+                self._starts() - before,
+                sum(line["event"] == "end" and line.get("req") == req for line in self._daemon.log()),
                 client.silent(0.05),
+                None if self._cell.always else self._once_more(client),
             )
 
     def _prepare(self, client: WireClient) -> int | None:
@@ -146,14 +164,14 @@ class Player:
         assert client.speak(WARM, provider=cell.provider, seed=SEED).end["kind"] == "Done"
         if cell.standby == "warm":
             spare = eventually(lambda: _spare(self._daemon, cell.provider), "the standby is loaded")
-        eventually(lambda: provider_of(self._daemon, cell.provider)["state"] == "ready", "it rests")
+        settled(self._daemon, cell.provider, "ready")
         self._flag.unlink()
         return spare
 
     def _meet(self, client: WireClient, control: WireClient, text: str) -> tuple[float, str]:
         """Have fault and request meet; when the request was sent, and its name."""
         cell = self._cell
-        if cell.phase == "leaving" and not cell.always:
+        if cell.phase == "leaving":
             control.send("ControlProvider", query=1, provider=cell.provider, action="restart")
         if cell.phase in ("idle", "leaving") and not cell.always:
             eventually(self._flag.exists, "it strikes")
@@ -161,11 +179,22 @@ class Player:
         sent = time.time()
         req = client.say(text, provider=cell.provider, seed=SEED)
         if cell.phase == "finishing":
-            self._heard = Heard()
             while "Chunk" not in self._heard.kinds:
                 _take(client, req, self._heard)
             control.send("ControlProvider", query=1, provider=cell.provider, action="restart")
         return sent, req
+
+    def _once_more(self, client: WireClient) -> Ending:
+        """Another request; by hand, if the provider is not started otherwise."""
+        if provider_of(self._daemon, self._cell.provider)["state"] in ("failed", "quarantined"):
+            control(self._daemon, self._cell.provider, "start")
+        return client.speak(TEXT, provider=self._cell.provider, seed=SEED)
+
+    def _starts(self) -> int:
+        return sum(
+            line["event"] == "provider" and line["provider"] == self._cell.provider and line["phase"] == "starting"
+            for line in self._daemon.log()
+        )
 
 
 def listen(client: WireClient, req: str, heard: Heard) -> Heard:
@@ -196,13 +225,15 @@ def _spare(daemon: Daemon, provider: str) -> int | None:
     return next((w["epoch"] for w in entry["workers"] if w["pid"] == entry["standby_pid"] is not None), None)
 
 
-def settled(daemon: Daemon, provider: str) -> dict[str, Any]:
-    """What `status` says of it once none of its processes is coming or going."""
+def settled(daemon: Daemon, provider: str, state: str) -> dict[str, Any]:
+    """What `status` says of it once none of its processes is coming or going, and its state is this one or stays another."""
 
     def look() -> dict[str, Any] | None:
         entry = provider_of(daemon, provider)
-        return entry if {worker["state"] for worker in entry["workers"]} <= RESTING else None
+        rests = {worker["state"] for worker in entry["workers"]} <= RESTING
+        return entry if rests and (entry["state"] == state or time.monotonic() > patience) else None
 
+    patience = time.monotonic() + PATIENCE_S
     found: dict[str, Any] = eventually(look, f"{provider} settles")
     return found
 

@@ -31,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60, help="in all")
     parser.add_argument("--target", action="append", help="one target; may be given more than once")
+    parser.add_argument("--seed", type=int, default=0, help="of its chances; 0: another one each time")
     parser.add_argument("--keep", action="store_true", help="add what is found to the corpus")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked, rest = parser.parse_known_args()
@@ -42,10 +43,10 @@ def main() -> int:
     if unknown := set(wanted) - set(TARGETS):
         parser.error(f"no target {', '.join(sorted(unknown))}; there is {', '.join(TARGETS)}")
     each = max(1, asked.seconds // len(wanted))
-    return max(run(name, each, keep=asked.keep) for name in wanted)
+    return max(run(name, each, asked.seed, keep=asked.keep) for name in wanted)
 
 
-def run(name: str, seconds: int, *, keep: bool) -> int:
+def run(name: str, seconds: int, seed: int, *, keep: bool) -> int:
     """One target in a process of its own, from its seeds and its corpus; gives the exit code."""
     from tests.fuzz.targets import CORPUS, TARGETS
 
@@ -61,7 +62,7 @@ def run(name: str, seconds: int, *, keep: bool) -> int:
         limits = [f"-max_len={target.longest}", f"-timeout={SLOWEST_S}", f"-rss_limit_mb={MEMORY_MB}"]
         print(f"--- {name}", flush=True)
         ended = _run(
-            name, f"-max_total_time={seconds}", *limits, f"-artifact_prefix={broken}/", str(found), *sources,
+            name, f"-max_total_time={seconds}", f"-seed={seed}", *limits, f"-artifact_prefix={broken}/", str(found), *sources,
             within=seconds + 120,
         )  # fmt: skip
         if ended.returncode:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from voicebox_protocol import wire
-from voicebox_protocol.schema import Chunk, Message, Synthesize
+from voicebox_protocol.schema import Chunk, Message, Synthesize, encode
 from voicebox_provider import faults, link
 from voicebox_provider.conversation import Conversation
 from voicebox_provider.testing import FakeEngine
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 RATE = 24000
 
-_encode = link.encode
 _HALF_SECOND = RATE // 2
 _BABBLE = 400
 
@@ -64,7 +63,7 @@ class Wire:
             synthesize(own, request, payload, now)
 
         link.encode = _header  # type: ignore[attr-defined]
-        link.Link._connect = connected  # type: ignore[method-assign]
+        link.Link._connect = connected  # type: ignore[assignment, method-assign]
         link.Link.send = sent  # type: ignore[assignment, method-assign]
         Conversation._synthesize = asked  # type: ignore[assignment, method-assign]
 
@@ -94,7 +93,7 @@ _wire = Wire()
 
 
 def _header(message: Message) -> bytes:
-    return message.header if isinstance(message, Raw) else _encode(message)
+    return message.header if isinstance(message, Raw) else encode(message)
 
 
 def _garbage(_: int) -> None:

@@ -963,6 +963,14 @@ def test_what_costs_money_is_asked_once_for_a_segment() -> None:
     assert again(house, listener).provider == "wild"
 
 
+def test_what_costs_money_is_not_asked_before_its_turn() -> None:
+    for metered in (False, True):
+        house = House()
+        listener = house.say(TWO_SEGMENTS, EXACT._replace(metered=metered))
+        again(house, listener)
+        assert (house.ledger.look_ahead(house.ledger.requests[listener.say.req], 1) is None) == metered
+
+
 def test_a_provider_that_comes_back_as_another_version_does_not_go_on_exactly() -> None:
     house, listener, _ = begun(EXACT, on_failure="segment")
     house.lose("exact")
@@ -1158,3 +1166,19 @@ def test_a_request_is_remembered_after_its_end_and_belongs_to_its_session() -> N
     assert house.ledger.owned("s0", listener.say.req) is None
     assert house.ledger.knows(listener.say.req)
     assert not house.ledger.knows("never")
+
+
+@pytest.mark.parametrize(("on_failure", "resumed"), [(None, "next"), ("next", "next"), ("segment", "exact")])
+def test_a_repetition_that_takes_too_long_gives_way_to_the_next_sentence(on_failure: str | None, resumed: str) -> None:
+    """A huge model that needs half a minute to say ten seconds again would be half a minute of silence."""
+    house = House()
+    listener = house.say("A first sentence. A second one.", EXACT, on_failure=on_failure)
+    request = house.ledger.requests[listener.say.req]
+    job = house.dispatch(request)
+    house.now += 1000.0 * len(job.sound)
+    house.finish(job)
+    job = house.dispatch(request)
+    house.chunk(job, [len(job.sound) // 8])
+    house.lose(EXACT.provider)
+    house.finish_everything()
+    assert listener.ends[0].resumed == resumed

@@ -113,16 +113,18 @@ def test_no_more_are_at_work_than_may_be(workers: int, concurrency: int, loads: 
     chosen = free_worker(workers, concurrency, loads)
     at_work = sum(load > 0 and serving for load, serving in loads)
     if chosen is None:
-        full = all(load >= concurrency for load, serving in loads if serving and load)
-        assert full and (at_work >= workers or all(load for load, serving in loads if serving))
+        assert all(load >= concurrency for load, serving in loads if serving and load)
+        assert at_work >= workers or all(load for load, serving in loads if serving)
         return
     load, serving = loads[chosen]
-    assert serving and load < concurrency
+    assert serving
+    assert load < concurrency
     assert load > 0 or at_work < workers
 
 
 @pytest.mark.parametrize(
-    ("memory", "available", "room"), [(200, 10_000, True), (250, 10_000, False), (None, 10_000, False), (1, None, False)]
+    ("memory", "available", "room"),
+    [(200, 10_000, True), (250, 10_000, False), (None, 10_000, False), (1, None, False)],
 )
 def test_twice_the_memory_has_to_be_little(memory: int | None, available: int | None, room: bool) -> None:
     assert room_for_spare(memory, available) is room
