@@ -254,8 +254,7 @@ class Dispatcher:
             case schema.SegmentFailed():
                 effects = ledger.segment_failed(provider, epoch, message, now)
             case schema.SegmentCancelled():
-                ledger.segment_cancelled(provider, epoch, message)
-                effects = []
+                effects = ledger.segment_cancelled(provider, epoch, message)
             case _:
                 raise Violation(f"it sent {type(message).__name__}")
         if ledger.in_work(provider, epoch) < held:
@@ -410,6 +409,8 @@ class Dispatcher:
         own = [request for request in ledger.requests.values() if _assigned(request) == provider]
         due = sum(scheduler.may_begin(request, ledger.windows) for request in own)
         later = [r for r in own if depth and not r.waits and ledger.look_ahead(r, depth) is not None]
+        doubted = [worker for worker in self._gateway.actors[provider].workers if worker.phase is fsm.Phase.SUSPECT]
+        due += sum(ledger.movable(provider, worker.epoch) for worker in doubted)
         return due + sum(depth - sum(work.attempt is not None for work in request.ahead) for request in later)
 
     def _next_for(self, provider: str) -> Request | None:

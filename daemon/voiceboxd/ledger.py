@@ -316,11 +316,13 @@ class Ledger:
             return self.fail(request, error, now)
         return self._broke(request, f"{provider}: {failed.message}", now)
 
-    def segment_cancelled(self, provider: str, epoch: int, cancelled: schema.SegmentCancelled) -> None:
-        """A provider stopped a segment as asked. `Violation` if nobody had asked."""
+    def segment_cancelled(self, provider: str, epoch: int, cancelled: schema.SegmentCancelled) -> list[Effect] | None:
+        """A provider stopped a segment as asked. None if it had no such segment; `Violation` if nobody had asked."""
         if self._at_work(provider, epoch, cancelled.req, cancelled.attempt) is not None:
             raise Violation("SegmentCancelled without Cancel")
+        known = Slot(cancelled.req, cancelled.attempt) in self._slots.get((provider, epoch), ())
         self._free(provider, epoch, cancelled.req, cancelled.attempt)
+        return [] if known else None
 
     def provider_lost(self, provider: str, epoch: int, reason: str, now: float) -> list[Effect]:
         """An incarnation is gone, with all that it had in work."""
@@ -348,14 +350,24 @@ class Ledger:
             request, work = found
             effects += self._cancel_attempt(request, work)
             request.broke(work.at, f"{provider}: it gave no sign of life in time")
+            work.frames_at_move = work.frames
             if work is request.work:
                 work.attempt = None
             else:
                 lookahead.postpone(self.windows.get(request.session), work)
         return effects
 
+    def movable(self, provider: str, epoch: int) -> int:
+        """How many segments somebody else could take over from an incarnation."""
+        slots = self._slots.get((provider, epoch), ())
+        found = [at_work for slot in slots if (at_work := self._at_work(provider, epoch, *slot)) is not None]
+        return sum(self._may_move(*at_work) for at_work in found)
+
     def _may_move(self, request: Request, work: Work) -> bool:
+        """Once, unless it got on since: a segment that silences whoever takes it is not to go through all processes there are."""
         assert request.assignment is not None
+        if work.frames <= work.frames_at_move:
+            return False
         held = self.windows[request.session].seconds_of(request.req)
         return work is not request.work or (
             held < HEDGE_BELOW_S and (request.assignment.deterministic or not work.frames)
@@ -421,13 +433,14 @@ class Ledger:
         assert before is not None
         assert error is not None
         assert request.segmenter is not None
-        exact = work is None or not work.frames or successor.repeats(before)
+        # Who makes the same samples takes about as long for them.
+        exact = work is None or not work.frames or (successor.repeats(before) and self._may_repeat(request, work))
         if not exact and request.say.on_failure == "fail":
             return self.fail(request, error, now)
         request.assignment, request.stranded = successor, None
         request.segmenter.shorten(successor.max_chars)
         if work is not None:
-            work.failures, work.frames_at_failure = 0, -1
+            work.failures, work.frames_at_failure, work.frames_at_move = 0, -1, -1
         told = self._tell_who_speaks(request, "goes on")
         effects = [] if exact else self._inexact(request, str(error)[:REASON_TOLD], now)
         # What is skipped may have been the last.

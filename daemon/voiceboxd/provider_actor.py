@@ -47,7 +47,7 @@ class Listener(Protocol):
         """Tell it to exit; False if it has not said Hello yet."""
 
     def waiting(self, provider: str) -> int:
-        """How many segments could be spoken now if it had workers for them."""
+        """How many segments could be spoken now, or taken over from a suspect, if it had workers for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +222,7 @@ class ProviderActor:
     def _situation(self, policy: staffing.Policy) -> staffing.Situation:
         now = anyio.current_time()
         busy = [worker for worker in self._workers if worker.phase is Phase.BUSY]
-        # What a suspect has in work waits for somebody to take it over.
-        doubted = sum(worker.state.jobs for worker in self._workers if worker.phase is Phase.SUSPECT)
-        waiting = self._listener.waiting(self.id) + doubted
+        waiting = self._listener.waiting(self.id)
         if busy or waiting:
             self._rested_since = now
         proven = any(worker.state.delivered for worker in self._workers)
@@ -392,7 +390,8 @@ def _limits(config: ProviderConfig) -> fsm.Limits:
     return fsm.Limits(
         hello=config.hello_s,
         load=config.load_s,
-        probe=config.probe_s,
+        # Others' programs were promised a second for their first sign of life.
+        probe=config.suspect_s if config.command else config.probe_s,
         suspect=config.suspect_s,
         silence=config.silence_s,
         progress=config.progress_s,

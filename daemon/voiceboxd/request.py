@@ -109,6 +109,7 @@ class Work:
     proof_owed: bool = False
     failures: int = 0
     frames_at_failure: int = -1
+    frames_at_move: int = -1
     held: list[Held] = field(default_factory=list)
     done: bool = False
     postponed: bool = False

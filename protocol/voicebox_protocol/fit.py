@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import time
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ VOLUMES = (0.0, 2.0)
 _NAMED = 20
 # What is asked for must fit a header again on its way to the provider.
 _MOST_OPTIONS = 32_000
+_MOST_VALUES = 256
+_MOST_COMPARISONS = 20_000
 _LONGEST_WHY = 500
 _LONGEST_SEARCH_S = 0.1
 
@@ -73,11 +76,14 @@ def check_options(options: dict[str, Any], who: str, schema: dict[str, Any]) -> 
         raise BadOption(f"{who}: options hold NaN, infinity, bytes, or are nested too deep")
     if len(repr(options)) > _MOST_OPTIONS:
         raise BadOption(f"{who}: options of more than {_MOST_OPTIONS} characters")
+    if _size(options) > _MOST_VALUES or _size(options) * _size(schema) > _MOST_COMPARISONS:
+        raise BadOption(f"{who}: more options, or a larger schema of them, than can be checked while others wait")
     if _is_boundless(schema):
         raise BadOption(f"{who} describes its options wrongly: $ref, $dynamicRef and patternProperties are not taken")
     import jsonschema
     import referencing
 
+    _patience.renew()
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
         # A registry of its own: a schema that comes from a provider must not make anybody fetch anything.
@@ -87,6 +93,27 @@ def check_options(options: dict[str, Any], who: str, schema: dict[str, Any]) -> 
         raise BadOption(f"{who}: {where}: {error.message}") from None
     except Exception as error:  # somebody else's schema may be wrong in ways that jsonschema does not foresee
         raise BadOption(f"{who} describes its options wrongly: {str(error)[:_LONGEST_WHY]}") from None
+
+
+def _size(value: Any) -> int:
+    """How many values there are in it, itself included."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_size, inner))
+
+
+class _Patience:
+    """What all expressions of one check together may take: each may be slow, and there may be many."""
+
+    def renew(self) -> None:
+        self._until = time.monotonic() + _LONGEST_SEARCH_S
+
+    @property
+    def left(self) -> float:
+        # regex takes no timeout of 0 or less.
+        return max(0.001, self._until - time.monotonic())
+
+
+_patience = _Patience()
 
 
 def _is_boundless(schema: Any) -> bool:
@@ -108,7 +135,7 @@ def _validator() -> Any:
     import regex
 
     def pattern(_: Any, expression: Any, value: Any, __: Any) -> Iterator[Exception]:
-        if isinstance(value, str) and not regex.search(expression, value, timeout=_LONGEST_SEARCH_S):
+        if isinstance(value, str) and not regex.search(expression, value, timeout=_patience.left):
             yield jsonschema.ValidationError(f"{value!r} does not match {expression!r}")
 
     extend: Any = jsonschema.validators.extend

@@ -413,7 +413,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "Beat",
         _P2D,
-        "Sent every second while there is work, by the I/O thread; `steps` counts the engine's progress.",
+        "Sent every second while there is work, by the I/O thread, and best at once when work comes after a rest; `steps` counts "
+        "the engine's progress.",
         (
             _EPOCH,
             Field("steps", "u64", "grows whenever the engine got on", True),

@@ -1,11 +1,14 @@
-"""What the parts of the bench have in common: how series of figures are summed up, and what is promised of them."""
+"""What the parts of the bench have in common: how figures are summed up and told, and what is promised of them."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+ROUNDS = 50
 
 Row = tuple[str, ...]
 
@@ -30,13 +33,6 @@ class Claim(NamedTuple):
 CLAIMS_HEAD: Row = ("", "at most", "measured", "holds")
 
 
-def _told(value: float, unit: str) -> str:
-    if unit == "1/":
-        return f"1/{1 / value:.0f}"
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f}{unit}" if unit in ("×", "/s") else f"{value:.{digits}f} {unit}"
-
-
 @dataclass(frozen=True)
 class Part:
     """What one part of the bench found: a table with a word on how it came about, and what is promised of it."""
@@ -52,15 +48,26 @@ class Part:
         return f"## {self.title}\n\n{self.how}\n\n{table(self.head, self.rows)}"
 
 
+def alone(measure: Callable[[int], list[Part]], about: str | None, rounds: int = ROUNDS) -> int:
+    """Run one part by itself and print what it found; gives the exit code."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parts = measure(parser.parse_args().rounds)
+    print("\n".join(part.text() for part in parts))
+    return tell([claim for part in parts for claim in part.claims])
+
+
+def tell(claims: Sequence[Claim]) -> int:
+    """Print the claims; gives the exit code, 1 if one does not hold."""
+    if claims:
+        print(table(CLAIMS_HEAD, [claim.row() for claim in claims]))
+    return int(not all(claim.holds for claim in claims))
+
+
 def table(head: Row, rows: Sequence[Row]) -> str:
     """A table in Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def told_claims(claims: Sequence[Claim]) -> str:
-    """Claims as a table."""
-    return table(CLAIMS_HEAD, [claim.row() for claim in claims])
 
 
 def p99(values: Sequence[float]) -> float:
@@ -68,16 +75,23 @@ def p99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[98] if len(values) > 1 else values[0]
 
 
-def milliseconds(values: Sequence[float]) -> tuple[str, str]:
-    """Median and 99th percentile."""
-    return f"{statistics.median(values):.1f} ms", f"{p99(values):.1f} ms"
+def middle_and_late(values: Sequence[float], unit: str = "ms") -> Row:
+    """Median and 99th percentile, in words."""
+    return _told(statistics.median(values), unit), _told(p99(values), unit)
 
 
 def paired(of: Sequence[float], to: Sequence[float]) -> float:
-    """The median of the rounds' own ratios: whatever slows the machine for a while is in both halves of a round."""
+    """The median of the rounds' own ratios: what slows the machine down for a while is in both halves of a round."""
     return statistics.median(a / b for a, b in zip(of, to, strict=True))
 
 
 def in_turns(things: Sequence[str], turn: int) -> Sequence[str]:
     """The order of a round: reversed in every other one."""
     return things if turn % 2 else things[::-1]
+
+
+def _told(value: float, unit: str) -> str:
+    if unit == "1/":
+        return f"1/{1 / value:.0f}"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f}{'' if unit in ('×', '/s') else ' '}{unit}"

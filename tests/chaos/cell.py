@@ -21,6 +21,8 @@ WARM = "Warm."
 FLUSH_S = 0.1
 RESTING = {"ready", "stopped", "failed", "quarantined"}
 PATIENCE_S = 5.0
+# More than any bound of the page.
+LONGEST_S = 40.0
 
 # What a fault of the table takes as an argument, and its phase as a number of arrays.
 HOLD_S = 4.0
@@ -206,7 +208,7 @@ def listen(client: WireClient, req: str, heard: Heard) -> Heard:
 
 
 def _take(client: WireClient, req: str, heard: Heard) -> None:
-    message, payload = client.receive(60.0)
+    message, payload = client.receive(LONGEST_S)
     if message.get("req") != req:
         return
     heard.take(message, payload)

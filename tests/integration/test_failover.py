@@ -207,6 +207,7 @@ def test_the_very_voice_of_another_provider_goes_on_to_the_sample() -> None:
     """Both have the same engine and voice; no chain is needed."""
     with running(two(second='fault_once = "/dev/null"', order="", voices='voices = ["tone"]')) as daemon:
         text = f"{LONG}[[crash:3]]. And a second sentence."
+        assert speak(daemon, "It has that voice.", provider="first").end["kind"] == "Done"
         broken = speak(daemon, text, seed=11, voice="tone")
         whole = speak(daemon, text, seed=11, provider="second")
         assert (broken.end["kind"], broken.end["resumed"], broken.end["provider"]) == ("Done", "exact", "second")

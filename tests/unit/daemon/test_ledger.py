@@ -18,7 +18,9 @@ from voicebox_protocol import errors, schema, wire
 from voiceboxd.effects import Effect, Seek, ToClient, ToProvider, Violation
 from voiceboxd.ledger import LONGEST_SEGMENT, Ledger
 from voiceboxd.request import Assignment, Passed, Request, Speaker, Work, segment_seed
+from voiceboxd.resumption import Standing
 from voiceboxd.scripts import foreign_words
+from voiceboxd.segmentation import Segmenter
 
 BOOT = "b00t"
 RATE = 8_000
@@ -35,6 +37,8 @@ EXACT = Assignment(
 )
 TWIN = EXACT._replace(provider="twin")
 WILD = Assignment("wild", "bert", "en", RATE, max_chars=60)
+# What the daemon before had spoken of a request that goes on.
+BEFORE = Standing(segment=5, char=100, base=50)
 ASSIGNMENTS = {each.provider: each for each in (EXACT, TWIN, WILD)}
 
 TO_CLIENT = schema.Decoder(wire.DAEMON_TO_CLIENT)
@@ -268,6 +272,27 @@ class House:
         self.listeners[req] = Listener(session, say, text, ended=not say.more)
         return self.ledger.admit(say, session, text, seed=len(self.listeners), now=self.now)
 
+    def resume(self, session: str, text: str, had: int, **fields: object) -> Request:
+        """One of which another daemon spoke `BEFORE`, and at most `had` frames of the next segment, as EXACT does."""
+        segmenter = Segmenter("en", EXACT.max_chars, shorten_first=False)
+        segmenter.feed(text)
+        if not fields.get("more"):
+            segmenter.finish()
+        first, part = segmenter.next(), b""
+        if first is not None and first.speakable:
+            part = samples(EXACT, segment_seed(len(self.listeners) + 1, BEFORE.segment), first.text)[: 4 * had]
+        has = {"from_frame": len(part) // 4, "crc32": zlib.crc32(part)} if part else {}
+        where = {"from_segment": BEFORE.segment, "from_char": BEFORE.char, "base_frames": BEFORE.base}
+        named = {"provider": "exact", "voice": "anna", "seed": 1, "sample_rate": RATE}
+        request = self.admit(session, text, **named, **where, **has, **fields)
+        listener = self.listeners[request.req]
+        listener.text = " " * BEFORE.char + text
+        listener.allowed += BEFORE.char
+        listener.timeline += bytes(4 * BEFORE.base) + part
+        listener.starts |= dict.fromkeys(range(BEFORE.segment), 0) | ({BEFORE.segment: BEFORE.base} if part else {})
+        listener.heard_to = BEFORE.char
+        return request
+
     def accept(self, request: Request, assignment: Assignment) -> None:
         self.do(self.ledger.accept(request, assignment, self.now))
 
@@ -473,7 +498,9 @@ class LedgerMachine(RuleBasedStateMachine):
         house = self.house
         fresh = f"s{len(house.sessions) + len(house.closed)}"
         session = data.draw(st.sampled_from(sorted(house.sessions | ({fresh} if len(house.sessions) < 3 else set()))))
-        request = house.admit(
+        had = data.draw(st.sampled_from([None, None, None, 0, 1, 5, 99]))
+        admit = house.admit if had is None else partial(house.resume, had=had)
+        request = admit(
             session,
             data.draw(TEXTS),
             more=data.draw(st.sampled_from([None, True])),
@@ -705,7 +732,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def check_undisturbed(self, listener: Listener, end: schema.Done) -> None:
         """A deterministic provider's sound is what one run without any trouble gives."""
         quiet = House()
-        request = quiet.admit("s0", listener.text)
+        resumed = bool(listener.say.from_segment)
+        rest = listener.text[BEFORE.char :]
+        request = quiet.resume("s0", rest, 0) if resumed else quiet.admit("s0", listener.text)
         request.seed = end.seed
         quiet.accept(request, EXACT)
         quiet.finish_everything()
