@@ -211,15 +211,18 @@ class Dispatcher:
 
     def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
         """What an incarnation had in work is lost, and if `gone` what waits for it too."""
-        now = anyio.current_time()
-        self._do(self.ledger.provider_lost(provider, epoch, reason, now))
+        self._do(self.ledger.provider_lost(provider, epoch, reason, anyio.current_time()))
         if gone:
-            error = errors.ProviderFailed(self._why(provider, reason))
-            for request in [r for r in self.ledger.requests.values() if _assigned(r) == provider]:
-                self._do(self.ledger.strand(request, error))
-            self._tell_described()
-            self._assign_waiting()
+            self.abandon(provider, reason)
         self._pump_provider(provider)
+
+    def abandon(self, provider: str, reason: str) -> None:
+        """Nobody will speak through this provider soon: what it has, or what waits for it, goes to others or fails."""
+        error = errors.ProviderFailed(self._why(provider, reason))
+        for request in [r for r in self.ledger.requests.values() if _assigned(r) == provider]:
+            self._do(self.ledger.strand(request, error))
+        self._tell_described()
+        self._assign_waiting()
 
     def provider_doubted(self, provider: str) -> None:
         """A worker owes a sign of life: what it has in work goes to whoever is free."""

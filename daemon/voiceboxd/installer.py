@@ -125,8 +125,7 @@ class Installer:
     async def _dismiss(self, actor: ProviderActor, reason: str) -> None:
         """End its requests, then its process, and forget it."""
         actor.retired = True
-        for worker in actor.workers:
-            self._dispatcher.provider_lost(actor.id, worker.epoch, reason, gone=True)
+        self._dispatcher.abandon(actor.id, reason)
         actor.stop(reason)
         await actor.gone()
         self._gateway.dismiss(actor)

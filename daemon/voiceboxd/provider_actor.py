@@ -232,7 +232,7 @@ class ProviderActor:
             waiting=waiting,
             rested=now - self._rested_since,
             proven=proven,
-            room=proven and self._room_for_spare(policy),
+            room=not proven or self._room_for_spare(policy),
             accelerated=self._accelerated(),
         )
 

@@ -16,8 +16,8 @@ from tests.integration.wire_client import WireClient
 
 SEED = 5
 PROCESSES = {"warm": 2, "none": 1}
-# Thirty arrays of a tenth of a second. Two of them are given before the first process that speaks it stops.
-SENTENCE = "Thirty arrays of sound, no less"
+# Ten arrays of a tenth of a second. Two of them are given before the first process that speaks it stops.
+SENTENCE = "Ten arrays"
 GIVEN = 2
 
 # A provider may die as often as the bench likes, and a process is never recycled for having spoken much.
@@ -65,10 +65,10 @@ class Stage:
         while speech.pieces < GIVEN:
             speech.next_sound()
         eventually(flag.exists, "it has stopped")
-        speech.drain()
-        assert speech.pieces == GIVEN
         pid = self.onlooker.busy(provider)
         assert pid is not None
+        speech.drain()
+        assert speech.pieces == GIVEN
         return speech, pid
 
     def check(self, provider: str, text: str, speech: Speech) -> dict[str, Any]:

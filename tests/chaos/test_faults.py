@@ -128,7 +128,9 @@ def test_no_process_is_started_that_nobody_needs(stage: Stage) -> None:
 
 def test_what_swells_makes_room_for_a_fresh_process(stage: Stage) -> None:
     for cell in (
-        cell for cell in CELLS if cell.fault == "leak" and cell.phase in ("idle", "first", "speaking", "last") and not cell.always
+        cell
+        for cell in CELLS
+        if cell.fault == "leak" and cell.phase in ("idle", "first", "speaking", "last") and not cell.always
     ):
         assert stage.outcome(cell).provider["epoch"] > 1, cell.provider
 

@@ -170,7 +170,7 @@ def test_an_engine_is_kept_as_long_as_the_user_says(keep_alive: str, left: int) 
             assert len(daemon.place.providers()) == left
         else:
             eventually(lambda: not daemon.place.providers(), "it is unloaded")
-            assert provider(daemon)["state"] == "stopped"
+            eventually(lambda: provider(daemon)["state"] == "stopped", "the daemon knows")
         assert speak(daemon, "Hello again.").end["kind"] == "Done"
 
 

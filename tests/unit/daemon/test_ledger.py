@@ -1211,3 +1211,30 @@ def test_a_repetition_that_takes_too_long_gives_way_to_the_next_sentence(on_fail
     house.lose(EXACT.provider)
     house.finish_everything()
     assert listener.ends[0].resumed == resumed
+
+
+def test_a_segment_that_silences_whoever_takes_it_is_not_handed_round() -> None:
+    """It would go through all processes that there are, and start more of them."""
+    house = House()
+    listener = house.say("One sentence.", EXACT)
+    request = house.ledger.requests[listener.say.req]
+    house.dispatch(request)
+    assert house.ledger.movable(EXACT.provider, 1) == 1
+    house.do(house.ledger.take_over(EXACT.provider, 1))
+    assert request.waits
+    job = house.dispatch(request)
+    assert house.ledger.movable(EXACT.provider, 1) == 0
+    assert house.ledger.take_over(EXACT.provider, 1) == []
+    house.chunk(job, [1])
+    house.ledger.windows[listener.session].credit(listener.say.req, 0, 99, house.now)
+    assert house.ledger.movable(EXACT.provider, 1) == 1, "it got on since"
+
+
+def test_work_of_a_suspect_stays_while_its_listener_has_enough_to_hear() -> None:
+    house = House()
+    listener = house.say("One sentence.", EXACT)
+    job = house.dispatch(house.ledger.requests[listener.say.req])
+    house.ledger.windows[listener.session].lend(listener.say.req, 1000, [RATE], RATE, house.now)
+    assert house.ledger.take_over(job.provider, job.epoch) == []
+    house.ledger.windows[listener.session].credit(listener.say.req, 1000, 1000, house.now)
+    assert house.ledger.take_over(job.provider, job.epoch) != []
