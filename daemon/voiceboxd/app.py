@@ -84,7 +84,11 @@ class App:
         self._provider_link = Link(doors.providers)
         self._providers = ProviderGateway(self._provider_link, setting.boot, self._tally)
         self._dispatcher = Dispatcher(
-            Ledger(setting.boot, config.speech.resume_patience_s), self._providers, config=config, timers=self._timers, tally=self._tally
+            Ledger(setting.boot, config.speech.resume_patience_s),
+            self._providers,
+            config=config,
+            timers=self._timers,
+            tally=self._tally,
         )
         self._idle = self._timers.timer(self._idle_for_long)
         self._ending = anyio.Event()

@@ -75,7 +75,9 @@ def _without_a_voice(rounds: int) -> Part:
         warm, none = _times(found[f"{size}-warm"]), _times(found[f"{size}-none"])
         claims += [
             Claim(f"kill to next sound, {size} victim, standby: median", statistics.median(warm), MOST_MS, "ms"),
-            Claim(f"the same, of what it takes without a standby, {size} victim", paired(warm, none), MOST_OF_COLD, "1/"),
+            Claim(
+                f"the same, of what it takes without a standby, {size} victim", paired(warm, none), MOST_OF_COLD, "1/"
+            ),
         ]
     return Part(
         "Killed, by itself",
@@ -107,7 +109,10 @@ def _with_the_voice(rounds: int) -> Part:
         "unheard, and has to come out the same.",
         (*HEAD, "in mid-segment"),
         [
-            (*_row(text, found[f"{text} warm"], found[f"{text} none"]), _share([*found[f"{text} warm"], *found[f"{text} none"]]))
+            (
+                *_row(text, found[f"{text} warm"], found[f"{text} none"]),
+                _share([*found[f"{text} warm"], *found[f"{text} none"]]),
+            )
             for text in TEXTS
         ],
         [
@@ -154,7 +159,13 @@ HEAD: Row = ("", "victim", "standby: median", "p99", "none: median", "p99", "sta
 def _row(what: str, warm: list[Takeover], none: list[Takeover]) -> Row:
     resident = statistics.median(takeover.resident_mb for takeover in warm)
     ratio = paired(_times(warm), _times(none))
-    return (what, f"{resident:.0f} MB", *middle_and_late(_times(warm)), *middle_and_late(_times(none)), f"1/{1 / ratio:.0f}")
+    return (
+        what,
+        f"{resident:.0f} MB",
+        *middle_and_late(_times(warm)),
+        *middle_and_late(_times(none)),
+        f"1/{1 / ratio:.0f}",
+    )
 
 
 def _times(found: list[Takeover]) -> list[float]:

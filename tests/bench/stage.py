@@ -30,6 +30,7 @@ class Stage:
     """Owns a daemon's clients: one that listens and one that looks on."""
 
     def __init__(self, daemon: Daemon, flags: Path) -> None:
+        self.place = daemon.place
         self.client = WireClient(daemon.place)
         self.onlooker = Onlooker(daemon)
         self._flags = flags

@@ -26,4 +26,6 @@ VERSE = "\n\n".join(
     )
 )
 
-BOOK = " ".join(f"This is where chapter {number} begins. {PROSE}" for number in ("one", "two", "three", "four", "five", "six"))
+BOOK = " ".join(
+    f"This is where chapter {number} begins. {PROSE}" for number in ("one", "two", "three", "four", "five", "six")
+)

@@ -9,7 +9,6 @@ import contextlib
 import os
 import random
 import signal
-import statistics
 import sys
 import time
 from typing import Any, NamedTuple
@@ -22,6 +21,9 @@ CLIENTS = 4
 BUDGET = 1_000_000
 # What each kill may leave behind in the daemon: the names of requests that it remembers, and the allocator's mood.
 BYTES_PER_KILL = 20_000
+# So many of the kills wait until there is one that speaks or could; all come at any moment of the time that follows.
+AT_WORK, LATER_S = 0.8, 0.3
+AWAKE = {"ready", "busy", "suspect"}
 TEXTS = (
     "[[slow:15]]One two three four five.",
     "[[slow:15]]Six seven eight nine ten. And then some more of it.",
@@ -58,16 +60,20 @@ class Report(NamedTuple):
     def lines(self) -> list[str]:
         """For people."""
         waits = sorted(self.waits) or [0.0]
+        middle, late, longest = (_ms(waits[int((len(waits) - 1) * part)]) for part in (0.5, 0.99, 1.0))
         return [
             f"kills: {self.kills} (restart_budget {BUDGET}, so that they are not taken for a crash loop)",
             f"requests: {', '.join(f'{count} {end}' for end, count in sorted(self.record.ends.items()))}",
             f"lost: {len(self.record.wrong)}",
             *(f"  {words}" for words in self.record.wrong[:10]),
-            f"kill to the next sound: median {statistics.median(waits) * 1000:.0f} ms, "
-            f"99 % {waits[int(len(waits) * 0.99)] * 1000:.0f} ms, longest {waits[-1] * 1000:.0f} ms",
+            f"kill to the next sound: median {middle}, 99 % {late}, longest {longest}",
             f"provider afterwards: {self.provider['state']}, {self.provider['restarts']} restarts",
             f"daemon: {self.mebibytes:.1f} MiB, {self.slope:+.0f} bytes a kill",
         ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
 
 
 def run(kills: int, standby: str, seed: int) -> Report:
@@ -79,11 +85,10 @@ def run(kills: int, standby: str, seed: int) -> Report:
         def judge(asked: Asked, heard: Heard) -> str | None:
             return judged(heard, whole[asked.text, asked.seed])
 
-        memory, struck = Memory(daemon.pid), []
+        memory, struck = Memory(daemon.pid), list[float]()
         crowd = Crowd(daemon, CLIENTS, _choose, judge, seed=seed)
         with crowd:
             while len(struck) < kills:
-                time.sleep(chance.uniform(0.0, 0.4))
                 struck.extend(_kill(daemon, chance))
                 memory.sample(len(struck))
         provider = eventually(lambda: _rested(daemon), "it rests")
@@ -110,19 +115,23 @@ def _choose(chance: random.Random) -> Asked:
 
 
 def _kill(daemon: Daemon, chance: random.Random) -> list[float]:
-    """Kill any process of the provider; gives when, nothing if there was none."""
+    """Kill a process of the provider, mostly one that could speak; gives when, nothing if there was none."""
+    if chance.random() < AT_WORK:
+        eventually(lambda: _workers(daemon) & AWAKE, "one of them is loaded")
+    time.sleep(chance.uniform(0.0, LATER_S))
     pids = [worker["pid"] for worker in provider_of(daemon, "killed")["workers"] if worker["pid"]]
-    if not pids:
-        return []
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, IndexError):
         os.kill(chance.choice(pids), signal.SIGKILL)
         return [time.time()]
     return []
 
 
+def _workers(daemon: Daemon) -> set[str]:
+    return {worker["state"] for worker in provider_of(daemon, "killed")["workers"]}
+
+
 def _rested(daemon: Daemon) -> dict[str, Any] | None:
-    entry = provider_of(daemon, "killed")
-    return entry if {worker["state"] for worker in entry["workers"]} <= {"ready", "stopped"} else None
+    return provider_of(daemon, "killed") if _workers(daemon) <= {"ready", "stopped"} else None
 
 
 def _waits(struck: list[float], record: Record) -> list[float]:

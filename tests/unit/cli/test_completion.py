@@ -28,7 +28,7 @@ def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["da"], ["daemon"]),
         (["daemon", "re"], ["restart"]),
-        (["config", "get", "speech."], ["speech.voice", "speech.provider"]),
+        (["config", "get", "speech."], ["speech.voice", "speech.provider", "speech.resume_patience_s"]),
         (["say", "--prov"], ["--provider"]),
     ],
 )
