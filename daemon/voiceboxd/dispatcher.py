@@ -149,7 +149,8 @@ class Dispatcher:
         window.credit(message.req, message.first, message.last, anyio.current_time())
         for provider in list(self._doubted):
             self._hedge(provider)
-            self._pump_provider(provider)
+            if provider in self._doubted:
+                self._pump_provider(provider)
         if self._starved:
             self._pump_starved()
         elif window.open and not was_open:
@@ -231,7 +232,10 @@ class Dispatcher:
         self._pump_provider(provider)
 
     def _hedge(self, provider: str) -> None:
-        actor = self._gateway.actors[provider]
+        actor = self._gateway.actors.get(provider)
+        if actor is None:  # it was removed
+            self._doubted.discard(provider)
+            return
         suspects = [worker for worker in actor.workers if worker.phase is fsm.Phase.SUSPECT]
         if not suspects:
             self._doubted.discard(provider)
@@ -387,7 +391,7 @@ class Dispatcher:
     def _may_dispatch(self, actor: ProviderActor) -> bool:
         if actor.free_worker(self.ledger.in_work) is None:
             return False
-        if not self._memory_left():
+        if not self._memory_left(ahead=False):
             self._starve()
             return False
         return True
@@ -405,6 +409,10 @@ class Dispatcher:
         self._served[request.session] = self._turn
         worker.post(fsm.JobStarted())
         self._do(self.ledger.dispatch(request, work, worker.epoch, anyio.current_time()))
+
+    def in_work(self, provider: str, epoch: int) -> int:
+        """How many segments this incarnation has."""
+        return self.ledger.in_work(provider, epoch)
 
     def waiting(self, provider: str) -> int:
         """How many segments a worker of this provider could begin, if there were one."""
@@ -428,11 +436,11 @@ class Dispatcher:
                 return request, work
         return None
 
-    def _memory_left(self) -> bool:
+    def _memory_left(self, *, ahead: bool = True) -> bool:
         """Whether there is room for more sound; if not, whoever holds some without reading it makes room."""
         budget = self._config.daemon.audio_memory_mb * 1_000_000
         now = anyio.current_time()
-        while self.ledger.held_bytes() >= budget:
+        while self.ledger.held_bytes(ahead=ahead) >= budget:
             session = longest_idle(self.ledger.windows, now)
             if session is None:
                 return False

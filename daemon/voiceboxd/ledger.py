@@ -83,9 +83,9 @@ class Ledger:
         request = self.requests.get(req)
         return request if request is not None and request.session == session else None
 
-    def held_bytes(self) -> int:
+    def held_bytes(self, *, ahead: bool = True) -> int:
         """Sound that all sessions together hold."""
-        return sum(window.held_bytes + window.reserved_bytes for window in self.windows.values())
+        return sum(window.held_bytes + ahead * window.reserved_bytes for window in self.windows.values())
 
     # --- a request comes in
 
@@ -350,9 +350,8 @@ class Ledger:
             request, work = found
             effects += self._cancel_attempt(request, work)
             request.broke(work.at, f"{provider}: it gave no sign of life in time")
-            work.frames_at_move = work.frames
             if work is request.work:
-                work.attempt = None
+                work.attempt, work.frames_at_move = None, work.frames
             else:
                 lookahead.postpone(self.windows.get(request.session), work)
         return effects

@@ -46,6 +46,9 @@ class Listener(Protocol):
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
         """Tell it to exit; False if it has not said Hello yet."""
 
+    def in_work(self, provider: str, epoch: int) -> int:
+        """How many segments this incarnation has."""
+
     def waiting(self, provider: str) -> int:
         """How many segments could be spoken now, or taken over from a suspect, if it had workers for them."""
 
@@ -120,9 +123,10 @@ class ProviderActor:
     @property
     def trouble(self) -> str | None:
         """Why it cannot be used and will not be soon, or None."""
-        if self.phase in staffing.SPENT:
-            return f"{self.phase}: {self._reason}"
-        return None
+        spent = next((worker for worker in self._workers if worker.phase in staffing.SPENT), None)
+        if spent is None or any(_hopeful(worker) for worker in self._workers):
+            return None
+        return f"{spent.phase}: {spent.state.reason}"
 
     @property
     def fingerprint(self) -> str:
@@ -145,7 +149,8 @@ class ProviderActor:
 
     def free_worker(self, in_work: Callable[[str, int], int]) -> Worker | None:
         """Who gets the next segment, if anybody."""
-        assert self.capabilities is not None
+        if self.capabilities is None:  # it was never started
+            return None
         # Who has spoken already goes first: its caches are warm, and the spare stays one.
         workers = sorted(self._workers, key=lambda worker: not worker.state.delivered)
         loads = [(in_work(self.id, worker.epoch), worker.serving) for worker in workers]
@@ -163,7 +168,7 @@ class ProviderActor:
         """Somebody wants it loaded."""
         self._rested_since = anyio.current_time()
         coming = self._coming()
-        if not coming:
+        if not any(_hopeful(worker) for worker in self._workers if worker.phase is not Phase.DRAINING):
             self._start_one()
         for worker in coming:
             # One that was only asked what it can do shall load as well.
@@ -195,14 +200,17 @@ class ProviderActor:
         policy = _policy(self.entry.config)
         wanted = staffing.staff(policy, self._situation(policy))
         coming = self._coming()
-        for _ in range(len(coming), wanted.processes):
+        # One that dies is started again when it has ended: its memory is not asked for twice.
+        restarting = sum(worker.phase is Phase.KILLING and worker.state.wanted for worker in self._workers)
+        for _ in range(len(coming) + restarting, wanted.processes):
             self._start_one()
         self._end_some(coming, wanted.processes, policy)
         self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
 
     def _end_some(self, coming: list[Worker], wanted: int, policy: staffing.Policy) -> None:
         """End the youngest of those that rest; never one that is ready for one that is not yet."""
-        resting = sorted((worker for worker in coming if worker.phase is Phase.READY), key=lambda worker: -worker.epoch)
+        resting = [worker for worker in coming if worker.phase is Phase.READY and not self._at_work(worker)]
+        resting.sort(key=lambda worker: -worker.epoch)
         serving = sum(worker.serving for worker in coming)
         for worker in resting[: max(0, serving - wanted)]:
             worker.post(fsm.StopAsked("the spare is not needed" if wanted else _idle(policy.keep_alive)))
@@ -221,7 +229,7 @@ class ProviderActor:
 
     def _situation(self, policy: staffing.Policy) -> staffing.Situation:
         now = anyio.current_time()
-        busy = [worker for worker in self._workers if worker.phase is Phase.BUSY]
+        busy = [worker for worker in self._workers if worker.serving and self._at_work(worker)]
         waiting = self._listener.waiting(self.id)
         if busy or waiting:
             self._rested_since = now
@@ -235,6 +243,10 @@ class ProviderActor:
             room=not proven or self._room_for_spare(policy),
             accelerated=self._accelerated(),
         )
+
+    def _at_work(self, worker: Worker) -> bool:
+        """It may have been given a segment of which its state machine is told only when it has taken what came before."""
+        return worker.phase is Phase.BUSY or self._listener.in_work(self.id, worker.epoch) > 0
 
     def _room_for_spare(self, policy: staffing.Policy) -> bool:
         if policy.standby != "auto" or len(self._coming()) > policy.workers:
@@ -255,8 +267,17 @@ class ProviderActor:
             self._worn.pop(worker.epoch, None)
         self._changed.set()
         self._changed = anyio.Event()
+        if worker.phase is not before:
+            self._tell_of_end(worker)
         if worker.phase is Phase.READY and before in fsm.SERVING:
             self._rested_since = anyio.current_time()
+
+    def _tell_of_end(self, worker: Worker) -> None:
+        """Nobody may be left waiting for one that does not come: not for its Hello, and not for its work."""
+        if worker.phase is Phase.STOPPED and self.capabilities is None and not self.retired:
+            self._listener.provider_described(self.id)
+        if self.trouble is not None:
+            self._listener.provider_lost(self.id, worker.epoch, self._reason or "it ended", gone=True)
 
     def _note_reason(self, worker: Worker) -> None:
         """Kept until one of them is loaded anew."""
@@ -376,6 +397,12 @@ def description_of(actor: ProviderActor) -> dict[str, Any]:
         "reason": actor.reason,
         "capabilities": msgspec.to_builtins(actor.capabilities) if actor.capabilities else None,
     }
+
+
+def _hopeful(worker: Worker) -> bool:
+    """Whether it takes work, or will."""
+    leaving = worker.phase in (Phase.KILLING, Phase.DRAINING)
+    return worker.phase in staffing.COMING or (leaving and worker.state.wanted)
 
 
 def _idle(keep_alive: float) -> str:

@@ -153,15 +153,16 @@ class ProviderGateway:
             worker.post(fsm.Faulted(f"it speaks protocol {hello.proto_min} to {hello.proto_max}; {ours}", True))
             return
         try:
-            actor.capabilities = _capabilities(hello)
+            able = _capabilities(hello)
         except Violation as error:
             worker.post(fsm.Faulted(str(error), permanent=True))
             return
         welcome = schema.Welcome(proto=proto, boot=self._boot, session=actor.id, version=__version__, pid=os.getpid())
         self._link.send(peer, schema.encode(welcome))
-        if actor.capabilities is None:
+        if able is None:
             # Fault follows. One that is not wanted would be asked to leave first, and the reason be lost.
             return
+        actor.capabilities = able
         worker.post(fsm.HelloCame())
         floor.provider_described(actor.id)
 

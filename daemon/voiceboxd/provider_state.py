@@ -398,7 +398,9 @@ def _stop(state: ProviderState, reason: str, again: bool, now: float) -> tuple[P
         return replace(state, wanted=wanted), []
     draining = replace(state, phase=Phase.DRAINING, wanted=wanted, reason=reason)
     if state.jobs:
-        return _armed(replace(draining, due=now + state.limits.drain)), []
+        # Whoever owes an answer to Cancel has no more time for it than before.
+        due = min(state.due, now + state.limits.drain) if state.cancelling else now + state.limits.drain
+        return _armed(replace(draining, due=due)), []
     return _leave(draining, now)
 
 

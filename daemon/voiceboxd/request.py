@@ -202,10 +202,9 @@ class Request:
     def close_runs(self, outcome: str) -> None:
         """It has ended so; who was not at work at that moment had done all that was asked."""
         busy = {work.at for work in self.works if work.attempt is not None}
-        last = self.runs[-1] if self.runs else None
         for run in self.runs:
             if run.outcome == "running":
-                run.outcome = outcome if run is last or (run.provider, run.epoch) in busy else "done"
+                run.outcome = outcome if (run.provider, run.epoch) in busy else "done"
 
     def stand(self, standing: Standing) -> None:
         """Count on from what its client has already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 ROUNDS = 50
@@ -35,17 +35,19 @@ CLAIMS_HEAD: Row = ("", "at most", "measured", "holds")
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of the bench found: a table with a word on how it came about, and what is promised of it."""
+    """What one part of the bench found: a table with a word on how it came about, what is promised of it, and what follows."""
 
     title: str
     how: str
     head: Row
     rows: Sequence[Row]
-    claims: Sequence[Claim] = field(default=())
+    claims: Sequence[Claim] = ()
+    follows: str = ""
 
     def text(self) -> str:
         """As a section of docs/performance.md."""
-        return f"## {self.title}\n\n{self.how}\n\n{table(self.head, self.rows)}"
+        follows = f"\n{self.follows}\n" if self.follows else ""
+        return f"## {self.title}\n\n{self.how}\n\n{table(self.head, self.rows)}{follows}"
 
 
 def alone(measure: Callable[[int], list[Part]], about: str | None, rounds: int = ROUNDS) -> int:
@@ -60,8 +62,13 @@ def alone(measure: Callable[[int], list[Part]], about: str | None, rounds: int =
 def tell(claims: Sequence[Claim]) -> int:
     """Print the claims; gives the exit code, 1 if one does not hold."""
     if claims:
-        print(table(CLAIMS_HEAD, [claim.row() for claim in claims]))
+        print(told_claims(claims))
     return int(not all(claim.holds for claim in claims))
+
+
+def told_claims(claims: Sequence[Claim]) -> str:
+    """As a table in Markdown."""
+    return table(CLAIMS_HEAD, [claim.row() for claim in claims])
 
 
 def table(head: Row, rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Measures how soon the daemon hears that a provider was killed: python tests/bench/death_notice.py [ROUNDS]
+"""How soon the daemon hears that a provider was killed: python -m tests.bench.death_notice [--rounds 50]
 
 From the signal until the event loop runs a callback: by the robust mutex in a shared page, and by the process handle of
 the same victim. Small and large victims take turns, so that whatever else the machine does falls on both.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
-import statistics
 import subprocess
 import sys
 import time
 
+from tests.bench.claims import Part, alone, in_turns, middle_and_late, paired
 from voiceboxd.death_watch import DeathPage, DeathWatch, dying_code
 
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
-SIZES_MB = (20, 1000)
+SIZES_MB = {"small": 20, "large": 1000}
 HANDLE = "process handle"
 MUTEX = "robust mutex"
 REASON = "robust mutex, after reading the reason"
@@ -56,7 +54,7 @@ def victim(page: DeathPage, megabytes: int) -> subprocess.Popen[bytes]:
     return process
 
 
-async def measure(deaths: DeathWatch, megabytes: int) -> dict[str, float]:
+async def one_death(deaths: DeathWatch, megabytes: int) -> dict[str, float]:
     """Milliseconds from SIGKILL to each of the notices."""
     loop, heard = asyncio.get_running_loop(), dict[str, float]()
     everything = asyncio.Event()
@@ -88,21 +86,39 @@ async def measure(deaths: DeathWatch, megabytes: int) -> dict[str, float]:
     return {what: (at - begun) * 1000 for what, at in heard.items()}
 
 
-async def main() -> None:
+async def many_deaths(rounds: int) -> dict[tuple[str, str], list[float]]:
+    """Milliseconds, by victim and notice."""
     deaths = DeathWatch()
-    taken: dict[tuple[int, str], list[float]] = {}
-    for turn in range(ROUNDS):
-        for megabytes in SIZES_MB if turn % 2 else SIZES_MB[::-1]:
-            for what, milliseconds in (await measure(deaths, megabytes)).items():
-                taken.setdefault((megabytes, what), []).append(milliseconds)
-    print(
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}, {ROUNDS} rounds\n"
-    )
-    print("| victim | notice | p50 | p99 | slowest |\n|---|---|---|---|---|")
-    for (megabytes, what), values in sorted(taken.items()):
-        middle, late = statistics.median(values), statistics.quantiles(values, n=100, method="inclusive")[98]
-        print(f"| {megabytes} MB | {what} | {middle:.2f} ms | {late:.2f} ms | {max(values):.2f} ms |")
+    taken: dict[tuple[str, str], list[float]] = {
+        (size, what): [] for size in SIZES_MB for what in (REASON, MUTEX, HANDLE)
+    }
+    for turn in range(rounds):
+        for size in in_turns(list(SIZES_MB), turn):
+            for what, milliseconds in (await one_death(deaths, SIZES_MB[size])).items():
+                taken[size, what].append(milliseconds)
+    return taken
+
+
+def measure(rounds: int) -> list[Part]:
+    taken = asyncio.run(many_deaths(rounds))
+    return [
+        Part(
+            "The notice of a death",
+            "From the signal until the daemon's loop hears of it: by the mutex in the page that a provider shares with it, with and "
+            "without reading what it died of, and by the same victim's process handle. The ratios are to the handle.",
+            ("victim", "notice", "median", "p99", "ratio"),
+            [
+                (
+                    f"{SIZES_MB[size]} MB",
+                    what,
+                    *middle_and_late(values),
+                    f"1/{1 / paired(values, taken[size, HANDLE]):.1f}",
+                )
+                for (size, what), values in taken.items()
+            ],
+        )
+    ]
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(alone(measure, __doc__))

@@ -1,12 +1,11 @@
-"""What a daemon does when there is nothing to do: python -m tests.bench.idle [--seconds 30]
+"""What a daemon does when there is nothing to do: python -m tests.bench.idle
 
 Three providers are loaded, nobody asks for anything. Counted are the wake-ups of every thread (voluntary context switches)
-and the processor time, of the daemon and of each provider. Exits with 1 if the daemon woke up more than once in ten seconds.
+and the processor time, of the daemon and of each provider, for thirty seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import psutil
 
+from tests.bench.claims import Claim, Part, Row, alone
 from tests.integration.daemon import running
 from tests.integration.wire_client import WireClient
 
@@ -25,6 +25,7 @@ engine = "voicebox_provider.testing:FakeEngine"
 """
 PROVIDERS = ("builtin", "one", "two")
 MOST_WAKE_UPS_A_SECOND = 0.1
+SECONDS = 30.0
 
 
 class Reading(NamedTuple):
@@ -45,10 +46,8 @@ def read(pid: int) -> Reading:
     return Reading(wakes, spent.user + spent.system)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    seconds = parser.parse_args().seconds
+def watch(seconds: float) -> dict[str, tuple[Reading, Reading]]:
+    """The first and the last reading of each process."""
     with running(CONFIG) as daemon:
         with WireClient(daemon.place) as client:
             for provider in PROVIDERS:
@@ -59,20 +58,33 @@ def main() -> int:
         time.sleep(2.0)
         before = {name: read(pid) for name, pid in pids.items()}
         time.sleep(seconds)
-        after = {name: read(pid) for name, pid in pids.items()}
-    print(f"{'process':10} {'wake-ups/s':>10} {'processor':>10}   threads that woke, a second")
-    for name in pids:
-        report(name, before[name], after[name], seconds)
-    woken = sum(after["daemon"].wakes.values()) - sum(before["daemon"].wakes.values())
-    return int(woken / seconds > MOST_WAKE_UPS_A_SECOND)
+        return {name: (before[name], read(pid)) for name, pid in pids.items()}
 
 
-def report(name: str, before: Reading, after: Reading, seconds: float) -> None:
+def measure(rounds: int) -> list[Part]:
+    """`rounds` does not matter: one look is long enough."""
+    found = watch(SECONDS)
+    wakes = {
+        name: (sum(after.wakes.values()) - sum(before.wakes.values())) / SECONDS
+        for name, (before, after) in found.items()
+    }
+    return [
+        Part(
+            "At rest",
+            f"Three providers are loaded and nobody asks for anything, for {SECONDS:.0f} s: how often a second a thread of the process "
+            "wakes up, and what it takes of a processor.",
+            ("process", "wake-ups a second", "processor", "threads that woke"),
+            [_row(name, wakes[name], *found[name]) for name in found],
+            [Claim("wake-ups of the idle daemon", wakes["daemon"], MOST_WAKE_UPS_A_SECOND, "/s")],
+        )
+    ]
+
+
+def _row(name: str, wakes: float, before: Reading, after: Reading) -> Row:
     woken = {thread: count - before.wakes.get(thread, 0) for thread, count in after.wakes.items()}
-    threads = ", ".join(f"{thread} {count / seconds:.2f}" for thread, count in woken.items() if count)
-    share = (after.seconds - before.seconds) / seconds
-    print(f"{name:10} {sum(woken.values()) / seconds:10.2f} {share:9.2%}   {threads or 'none'}")
+    threads = ", ".join(f"{thread} {count / SECONDS:.2f}" for thread, count in woken.items() if count)
+    return name, f"{wakes:.2f}", f"{(after.seconds - before.seconds) / SECONDS:.2%}", threads or "none"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(measure, __doc__))

@@ -19,7 +19,7 @@ import psutil
 
 from tests.bench.claims import Claim, Part, Row, alone, in_turns, middle_and_late, paired
 from tests.bench.listener import Speech
-from tests.bench.stage import KEPT, PROCESSES, SENTENCE, Stage, stage
+from tests.bench.stage import KEPT, PROCESSES, SENTENCE, Stage, halt, stage
 from tests.bench.texts import PROSE, VERSE
 
 MOST_MS = 25.0
@@ -136,7 +136,7 @@ def _interrupt(on: Stage, name: str, text: str, chance: random.Random) -> Takeov
         time.sleep(chance.uniform(0, _LATER_S))
         pid = on.onlooker.busy(name)
         if pid is not None:
-            os.kill(pid, signal.SIGSTOP)
+            halt(pid)
             speech.drain()
             if not speech.end:
                 return _kill(on, name, text, speech, pid)

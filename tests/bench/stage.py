@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -92,6 +94,18 @@ def stage(fakes: Sequence[tuple[str, str, int]] = (), more: str = "") -> Iterato
                 yield made
             finally:
                 made.close()
+
+
+def halt(pid: int) -> None:
+    """Stop a process, and wait until it has: it takes the signal only when a thread of it next gets a processor."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: _states(pid) == {"T"}, "it has stopped")
+
+
+def _states(pid: int) -> set[str]:
+    """Of its threads."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return {stat[stat.rindex(")") + 2] for stat in stats}
 
 
 def _table(provider: str, standby: str, megabytes: int, flags: str) -> str:

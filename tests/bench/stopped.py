@@ -12,7 +12,7 @@ import sys
 import time
 
 from tests.bench.claims import Claim, Part, alone, in_turns, middle_and_late
-from tests.bench.stage import PROCESSES, SENTENCE, Stage, stage
+from tests.bench.stage import PROCESSES, SENTENCE, Stage, halt, stage
 
 MOST_S = 4.0
 
@@ -73,7 +73,7 @@ def _at_rest(on: Stage, standby: str) -> float:
     entry = on.at_rest(standby, PROCESSES[standby])
     # Whoever has spoken before is asked first, and that is not the standby.
     (pid,) = {worker["pid"] for worker in entry["workers"] if worker["pid"]} - {entry["standby_pid"]}
-    os.kill(pid, signal.SIGSTOP)
+    halt(pid)
     speech = on.say(standby, SENTENCE)
     took = speech.next_sound() - speech.begun
     on.check(standby, SENTENCE, speech)

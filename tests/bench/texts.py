@@ -3,18 +3,19 @@ of which each line is heard as soon as it is spoken; and a book, which is prose 
 
 from __future__ import annotations
 
-PROSE = (
-    "The tide was out, and the harbour lay quiet under a sky the colour of slate. "
-    "Nobody had come down to the boats since the morning, when the wind had gone round to the north. "
-    "She counted the steps twice, and there were forty-one of them, as there had always been. "
-    "He asked about the lamp. "
-    "It was still burning in the window, though the oil must have been low by then. "
-    "Along the wall the nets hung drying, stiff with salt, and somebody had left a pair of boots beside them. "
-    "There was no more to be said about it, so they talked about the price of rope instead. "
-    "When the bell rang at last it was so faint that each of them believed the other had imagined it. "
-    "They went up together. "
-    "Behind them the water came back over the stones, slowly at first, and then all at once."
+SENTENCES = (
+    "The tide was out, and the harbour lay quiet under a sky the colour of slate.",
+    "Nobody had come down to the boats since the morning, when the wind had gone round to the north.",
+    "She counted the steps twice, and there were forty-one of them, as there had always been.",
+    "He asked about the lamp.",
+    "It was still burning in the window, though the oil must have been low by then.",
+    "Along the wall the nets hung drying, stiff with salt, and somebody had left a pair of boots beside them.",
+    "There was no more to be said about it, so they talked about the price of rope instead.",
+    "When the bell rang at last it was so faint that each of them believed the other had imagined it.",
+    "They went up together.",
+    "Behind them the water came back over the stones, slowly at first, and then all at once.",
 )
+PROSE = " ".join(SENTENCES)
 
 VERSE = "\n\n".join(
     (

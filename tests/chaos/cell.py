@@ -22,7 +22,7 @@ FLUSH_S = 0.1
 RESTING = {"ready", "stopped", "failed", "quarantined"}
 PATIENCE_S = 5.0
 # More than any bound of the page.
-LONGEST_S = 40.0
+LONGEST_S = 60.0
 
 # What a fault of the table takes as an argument, and its phase as a number of arrays.
 HOLD_S = 4.0

@@ -6,11 +6,11 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tests.chaos.cell import Heard, listen
+from tests.chaos.cell import CALM, LONGEST_S, Heard, listen
 from tests.integration.daemon import Daemon
 from tests.integration.wire_client import WireClient
 from voicebox_protocol import wire
@@ -19,11 +19,14 @@ POISON = "times at the same place"
 
 
 class Asked(NamedTuple):
-    """What a client asks for: who shall speak (None: nobody is named) which text with which seed."""
+    """What a client asks for: who shall speak which text with which seed. `leaves`: it stops the request at its first message
+    (cancel), or is gone without a word (vanish)."""
 
-    provider: str | None
+    provider: str
     text: str
     seed: int
+    deadline_ms: int | None = None
+    leaves: str = ""
 
 
 @dataclass
@@ -34,17 +37,24 @@ class Record:
     ends: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     sounds: list[float] = field(default_factory=list)
-    speakers: Counter[str] = field(default_factory=Counter)
+
+    def note(self, asked: Asked, heard: Heard, complaint: str | None) -> None:
+        """How one ended."""
+        self.ends[outcome_of(heard)] += 1
+        self.sounds.extend(at for at, kind in zip(heard.times, heard.kinds, strict=True) if kind == "Chunk")
+        if sum(kind in wire.TERMINAL for kind in heard.kinds) != 1:
+            self.wrong.append(f"{asked}: {heard.kinds}")
+        if complaint is not None:
+            self.wrong.append(f"{asked}: {complaint}")
 
     def add(self, other: Record) -> None:
         self.ends.update(other.ends)
         self.wrong.extend(other.wrong)
         self.sounds.extend(other.sounds)
-        self.speakers.update(other.speakers)
 
 
 class Crowd:
-    """Owns the clients. `judge` says what is wrong with an ending, or None; `meddle` may do something to a running request."""
+    """Owns the clients. `judge` says what is wrong with an ending, or None."""
 
     def __init__(
         self,
@@ -53,14 +63,12 @@ class Crowd:
         choose: Callable[[random.Random], Asked],
         judge: Callable[[Asked, Heard], str | None],
         *,
-        meddle: Callable[[WireClient, str, random.Random], Mapping[str, Any]] = lambda *_: {},
-        seed: int = 0,
+        seed: int,
     ) -> None:
         self.record = Record()
         self._daemon = daemon
         self._choose = choose
         self._judge = judge
-        self._meddle = meddle
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -79,30 +87,33 @@ class Crowd:
 
     def _live(self, chance: random.Random) -> None:
         own = Record()
-        try:
+        while not self._over.is_set():
             with WireClient(self._daemon.place) as client:
-                while not self._over.is_set():
-                    self._speak(client, chance, own)
-        except Exception as error:
-            own.wrong.append(f"a client ended with {type(error).__name__}: {error}")
+                while not self._over.is_set() and self._speak(client, self._choose(chance), own):
+                    pass
         with self._lock:
             self.record.add(own)
 
-    def _speak(self, client: WireClient, chance: random.Random, own: Record) -> None:
-        asked = self._choose(chance)
-        wishes = {"provider": asked.provider} if asked.provider else {}
+    def _speak(self, client: WireClient, asked: Asked, own: Record) -> bool:
+        """One request to its end; False if the client is to vanish."""
+        try:
+            return self._until_end(client, asked, own)
+        except Exception as error:
+            own.wrong.append(f"{asked}: {type(error).__name__}: {error}")
+            return False
+
+    def _until_end(self, client: WireClient, asked: Asked, own: Record) -> bool:
         heard = Heard()
-        req = client.say(asked.text, seed=asked.seed, **wishes, **self._meddle(client, "", chance))
-        self._meddle(client, req, chance)
+        req = client.say(asked.text, provider=asked.provider, seed=asked.seed, deadline_ms=asked.deadline_ms)
+        if asked.leaves:
+            heard.take(*client.receive(LONGEST_S))
+            if asked.leaves == "vanish":
+                own.ends["vanished"] += 1
+                return False
+            client.send("Cancel", boot=client.boot, req=req)
         listen(client, req, heard)
-        own.ends[outcome_of(heard)] += 1
-        own.speakers[heard.end.get("provider") or "nobody"] += 1
-        pairs = zip(heard.times, heard.kinds, strict=True)
-        own.sounds.extend(at for at, kind in pairs if kind == "Chunk")
-        if sum(kind in wire.TERMINAL for kind in heard.kinds) != 1:
-            own.wrong.append(f"{asked}: ended with {heard.kinds}")
-        if (complaint := self._judge(asked, heard)) is not None:
-            own.wrong.append(f"{asked}: {complaint}")
+        own.note(asked, heard, self._judge(asked, heard))
+        return True
 
 
 def outcome_of(heard: Heard) -> str:
@@ -112,10 +123,11 @@ def outcome_of(heard: Heard) -> str:
     return f"{end['kind']} {more}" if more else str(end["kind"])
 
 
-def references(daemon: Daemon, provider: str, asked: Mapping[tuple[str, int], None]) -> dict[tuple[str, int], bytes]:
-    """The undisturbed sound of each text with each seed, by a provider that nothing happens to."""
+def references(daemon: Daemon, texts: Sequence[str], seeds: Sequence[int]) -> dict[tuple[str, int], bytes]:
+    """The undisturbed sound of each text with each seed, by the provider that nothing happens to."""
     with WireClient(daemon.place) as client:
-        return {(text, seed): client.speak(text, provider=provider, seed=seed).samples for text, seed in asked}
+        asked = [(text, seed) for text in texts for seed in seeds]
+        return {(text, seed): client.speak(text, provider=CALM, seed=seed).samples for text, seed in asked}
 
 
 class Memory:

@@ -57,6 +57,11 @@ class Report(NamedTuple):
     mebibytes: float
     provider: dict[str, Any]
 
+    @property
+    def poisoned(self) -> int:
+        """Requests of which a segment broke twice at the same place; `judged` lets no other failure pass."""
+        return self.record.ends["Failed PROVIDER_FAILED"]
+
     def lines(self) -> list[str]:
         """For people."""
         waits = sorted(self.waits) or [0.0]
@@ -64,7 +69,7 @@ class Report(NamedTuple):
         return [
             f"kills: {self.kills} (restart_budget {BUDGET}, so that they are not taken for a crash loop)",
             f"requests: {', '.join(f'{count} {end}' for end, count in sorted(self.record.ends.items()))}",
-            f"lost: {len(self.record.wrong)}",
+            f"given up by the poison rule: {self.poisoned}; lost otherwise: {len(self.record.wrong)}",
             *(f"  {words}" for words in self.record.wrong[:10]),
             f"kill to the next sound: median {middle}, 99 % {late}, longest {longest}",
             f"provider afterwards: {self.provider['state']}, {self.provider['restarts']} restarts",
@@ -80,7 +85,7 @@ def run(kills: int, standby: str, seed: int) -> Report:
     """So many kills at random moments, with clients that speak all the while."""
     chance = random.Random(seed)
     with running(CONFIG.format(standby=standby, budget=BUDGET)) as daemon:
-        whole = references(daemon, "calm", {(text, each): None for text in TEXTS for each in SEEDS})
+        whole = references(daemon, TEXTS, SEEDS)
 
         def judge(asked: Asked, heard: Heard) -> str | None:
             return judged(heard, whole[asked.text, asked.seed])

@@ -6,7 +6,6 @@ import pytest
 
 from tests.chaos import kills
 from tests.chaos.cell import CALM, provider_of
-from tests.chaos.crowd import POISON
 from tests.integration.daemon import running
 from tests.integration.wire_client import WireClient
 
@@ -29,8 +28,8 @@ default = ["doomed", "calm"]
 
 @pytest.mark.parametrize("standby", ["none", "warm"])
 def test_nothing_is_lost_but_what_the_poison_rule_says(standby: str) -> None:
-    report = kills.run(20, standby, seed=0)
-    assert report.kills == 20
+    report = kills.run(10, standby, seed=0)
+    assert report.kills == 10
     assert not report.record.wrong
     assert report.record.ends["Done"] + report.record.ends["Done exact"] > 0
     # Nobody has five failures in a row here by accident.
@@ -46,5 +45,5 @@ def test_what_never_gets_on_is_quarantined_and_the_next_of_the_chain_speaks() ->
         assert len({len(ending.samples) for ending in endings}) == 1
         doomed = provider_of(daemon, "doomed")
         assert (doomed["state"], doomed["restarts"]) == ("quarantined", 4)
-        assert any(POISON in run["reason"] for run in endings[0].end["attempts"] if run["reason"])
+        assert [run["provider"] for run in endings[0].end["attempts"]] == ["doomed", "doomed", CALM]
         assert endings[-1].end["first_audio_ms"] < endings[0].end["first_audio_ms"], "it is not even tried"

@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 
 from tests.chaos import table
-from tests.chaos.cell import Cell
 from tests.providers import lying
 from voicebox_provider import faults
 from voiceboxd.provider_state import Phase
@@ -28,19 +27,17 @@ def test_no_cell_stands_twice_and_none_is_of_an_unknown_fault_or_phase() -> None
     assert {cell.phase for cell, _ in ROWS} <= set(table.PHASES)
 
 
-@pytest.mark.parametrize(
-    ("cell", "expected"), ROWS, ids=lambda value: value.provider if isinstance(value, Cell) else ""
-)
-def test_a_row_can_be_held_against_what_happens(cell: Cell, expected: table.Expected) -> None:
-    if not expected.sense:
-        assert len(expected.outcome) > 10, "it says why it makes no sense"
-        return
-    assert faults.parse(cell.word, {**faults.WAYS, **lying.LIES}).name == cell.fault.partition(":")[0]
-    assert expected.state in set(Phase)
-    assert expected.outcome in table.OUTCOMES
-    assert (expected.code is not None) == (expected.outcome == "failed")
-    assert expected.bound_s >= table.AT_ONCE_S
-    assert len(cell.provider) <= 32
+def test_every_row_can_be_held_against_what_happens() -> None:
+    for cell, expected in ROWS:
+        if not expected.sense:
+            assert len(expected.outcome) > 10, "it says why it makes no sense"
+            continue
+        assert faults.parse(cell.word, {**faults.WAYS, **lying.LIES}).name == cell.fault.partition(":")[0]
+        assert expected.state in set(Phase)
+        assert expected.outcome in table.OUTCOMES
+        assert (expected.code is not None) == (expected.outcome == "failed")
+        assert expected.bound_s >= table.AT_ONCE_S
+        assert len(cell.provider) <= 32
 
 
 def test_what_makes_no_sense_to_an_engine_makes_none_on_the_page() -> None:
