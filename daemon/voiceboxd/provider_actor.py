@@ -207,6 +207,12 @@ class ProviderActor:
         self._end_some(coming, wanted.processes, policy)
         self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
 
+    def has_place(self, worker: Worker) -> bool:
+        """Whether there would be too few without it."""
+        policy = _policy(self.entry.config)
+        others = [one for one in self._workers if one is not worker and _hopeful(one)]
+        return len(others) < staffing.staff(policy, self._situation(policy)).processes
+
     def _end_some(self, coming: list[Worker], wanted: int, policy: staffing.Policy) -> None:
         """End the youngest of those that rest; never one that is ready for one that is not yet."""
         resting = [worker for worker in coming if worker.phase is Phase.READY and not self._at_work(worker)]

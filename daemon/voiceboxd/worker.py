@@ -47,6 +47,9 @@ class Foreman(Protocol):
     entry: Installed
     history: fsm.History
 
+    def has_place(self, worker: Worker) -> bool:
+        """Whether it is still needed, now that it would be started again."""
+
     def worker_stepped(self, worker: Worker, before: fsm.Phase) -> None:
         """Something happened to it."""
 
@@ -160,7 +163,12 @@ class Worker:
         before = self._state.phase
         if isinstance(event, fsm.JobStarted):
             self._worked = self.epoch
-        shared = replace(self._state, history=self._foreman.history)
+        again = isinstance(event, fsm.Exited) or self._state.phase is fsm.Phase.BACKOFF
+        # One whose work was taken over, by a process that was started for it, is not started again beside that.
+        wanted = self._state.wanted and (
+            not again or self._state.phase is fsm.Phase.DRAINING or self._foreman.has_place(self)
+        )
+        shared = replace(self._state, history=self._foreman.history, wanted=wanted)
         self._state, effects = fsm.advance(shared, event, anyio.current_time())
         self._foreman.history = self._state.history
         self._timer.set(self._state.wake_at)

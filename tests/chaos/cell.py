@@ -26,8 +26,9 @@ LONGEST_S = 60.0
 
 # What a fault of the table takes as an argument, and its phase as a number of arrays.
 HOLD_S = 4.0
+# Where another process is to be started meanwhile, however busy the machine.
+LONG_HOLD_S = 9.0
 LEAK_MB = 60
-ARGUMENTS = {"gil": f"gil:{HOLD_S * 1000:.0f}", "leak": f"leak:{LEAK_MB}"}
 ARRAYS = {"speaking": "speaking:3", "finishing": "speaking:10"}
 
 
@@ -48,7 +49,10 @@ class Cell(NamedTuple):
     @property
     def word(self) -> str:
         """It as a setting."""
-        return f"{ARGUMENTS.get(self.fault, self.fault)}@{ARRAYS.get(self.phase, self.phase)}"
+        started = self.standby == "none" and self.phase in ("idle", "first", "speaking", "last") and not self.always
+        hold = LONG_HOLD_S if started else HOLD_S
+        words = {"gil": f"gil:{hold * 1000:.0f}", "leak": f"leak:{LEAK_MB}"}
+        return f"{words.get(self.fault, self.fault)}@{ARRAYS.get(self.phase, self.phase)}"
 
     def flag(self, directory: Path) -> Path:
         """Is there while the fault may not strike; made when it does."""

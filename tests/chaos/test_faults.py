@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -31,9 +30,7 @@ AT_A_TIME = 1 if LONG else 4
 # Played first, so that the daemon has done everything once before what it has is counted.
 FIRST = Cell("sigkill", "speaking", always=True)
 SETTLES_S = 10.0
-# Where the daemon does not always do what the page says: a successor may be started before it is known why the first one died.
-EARLY = "whether it is heard of the death or of the exit code first decides"
-ASTRAY = {("exit:78", phase, "none"): EARLY for phase in ("first", "speaking", "last")}
+SILENT_WHILE_LOADING = (Cell("stop", "loading"), Cell("gil", "loading"))
 
 
 class Stage:
@@ -100,13 +97,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-def _marked(cell: Cell) -> Any:
-    why = ASTRAY.get((cell.fault, cell.phase, cell.standby))
-    marks = [pytest.mark.xfail(reason=why, strict=False)] if why else []
-    return pytest.param(cell, id=cell.provider, marks=marks)
-
-
-@pytest.mark.parametrize("cell", [_marked(cell) for cell in CELLS])
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.provider)
 def test_what_the_page_says_is_what_happens(stage: Stage, cell: Cell) -> None:
     expected, outcome = CELLS[cell], stage.outcome(cell)
     _check_end(expected, outcome)
@@ -121,22 +112,23 @@ def test_what_the_page_says_is_what_happens(stage: Stage, cell: Cell) -> None:
 
 
 def test_a_spare_that_was_there_is_who_takes_over(stage: Stage) -> None:
+    """At rest nothing tells the two apart, and the fault may meet either: who is left speaks."""
     for cell in (cell for cell in CELLS if cell.standby == "warm"):
         outcome = stage.outcome(cell)
-        assert outcome.heard.end["attempts"][-1]["epoch"] == outcome.spare, cell.provider
+        there = {1, outcome.spare} if cell.phase == "idle" else {outcome.spare}
+        assert outcome.heard.end["attempts"][-1]["epoch"] in there, cell.provider
 
 
-@pytest.mark.xfail(reason="the successor of a dying process and the one for its work are two", strict=False)
 def test_no_process_is_started_that_nobody_needs(stage: Stage) -> None:
-    """The first, one for each that broke, and one for each that was only thought to have."""
-    needless = {}
-    for cell, expected in CELLS.items():
-        first = cell.always or cell.phase in ("hello", "loading")
-        broke = max(expected.restarts, cell.phase in ("idle", "finishing", "leaving"))
-        doubted = any(name in term for term in expected.within for name in ("probe_s", "suspect_s"))
-        if (starts := stage.outcome(cell).starts) > first + broke + doubted:
-            needless[cell.provider] = f"{starts} where {first + broke + doubted} would do"
-    assert not needless
+    assert not _needless(stage, [cell for cell in CELLS if cell not in SILENT_WHILE_LOADING])
+
+
+@pytest.mark.xfail(
+    reason="a suspect that loads gets another one beside it, though there is no work to take over", strict=True
+)
+def test_one_that_is_silent_while_it_loads_is_waited_for(stage: Stage) -> None:
+    """A library that holds the lock while it loads is nothing unusual, and loading it twice at once makes it no quicker."""
+    assert not _needless(stage, [cell for cell in CELLS if cell in SILENT_WHILE_LOADING])
 
 
 def test_what_swells_makes_room_for_a_fresh_process(stage: Stage) -> None:
@@ -153,6 +145,19 @@ def test_in_the_end_the_daemon_has_kept_nothing_and_takes_everybody_with_it(stag
     assert not errors_of(stage.daemon)
     assert stage.daemon.terminate() == 0
     assert [process for process in stage.daemon.place.processes() if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def _needless(stage: Stage, cells: list[Cell]) -> dict[str, str]:
+    """Where more processes were started than the first, one for each that broke, and one for each that was thought to have."""
+    needless = {}
+    for cell in cells:
+        expected = CELLS[cell]
+        first = cell.always or cell.phase in ("hello", "loading")
+        broke = max(expected.restarts, cell.fault == "leak" or cell.phase in ("idle", "finishing", "leaving"))
+        doubted = any(name in term for term in expected.within for name in ("probe_s", "suspect_s"))
+        if (starts := stage.outcome(cell).starts) > first + broke + doubted:
+            needless[cell.provider] = f"{starts} where {first + broke + doubted} would do"
+    return needless
 
 
 def _check_end(expected: table.Expected, outcome: Outcome) -> None:
