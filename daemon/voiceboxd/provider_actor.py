@@ -241,7 +241,7 @@ class ProviderActor:
             self._rested_since = now
         proven = any(worker.state.delivered for worker in self._workers)
         return staffing.Situation(
-            phases=[worker.phase for worker in self._workers],
+            phases=[_doubt(worker) for worker in self._workers],
             at_work=len(busy),
             waiting=waiting,
             rested=now - self._rested_since,
@@ -403,6 +403,12 @@ def description_of(actor: ProviderActor) -> dict[str, Any]:
         "reason": actor.reason,
         "capabilities": msgspec.to_builtins(actor.capabilities) if actor.capabilities else None,
     }
+
+
+def _doubt(worker: Worker) -> Phase:
+    """Its phase; but one that is silent while it loads has nothing that others could take over."""
+    loads = worker.phase is Phase.SUSPECT and not worker.state.jobs
+    return Phase.LOADING if loads else worker.phase
 
 
 def _hopeful(worker: Worker) -> bool:

@@ -123,9 +123,6 @@ def test_no_process_is_started_that_nobody_needs(stage: Stage) -> None:
     assert not _needless(stage, [cell for cell in CELLS if cell not in SILENT_WHILE_LOADING])
 
 
-@pytest.mark.xfail(
-    reason="a suspect that loads gets another one beside it, though there is no work to take over", strict=True
-)
 def test_one_that_is_silent_while_it_loads_is_waited_for(stage: Stage) -> None:
     """A library that holds the lock while it loads is nothing unusual, and loading it twice at once makes it no quicker."""
     assert not _needless(stage, [cell for cell in CELLS if cell in SILENT_WHILE_LOADING])
