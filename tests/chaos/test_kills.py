@@ -44,6 +44,6 @@ def test_what_never_gets_on_is_quarantined_and_the_next_of_the_chain_speaks() ->
         assert {ending.end["provider"] for ending in endings} == {CALM}
         assert len({len(ending.samples) for ending in endings}) == 1
         doomed = provider_of(daemon, "doomed")
-        assert (doomed["state"], doomed["restarts"]) == ("quarantined", 4)
+        assert (doomed["state"], doomed["failures"]) == ("quarantined", 5)
         assert [run["provider"] for run in endings[0].end["attempts"]] == ["doomed", "doomed", CALM]
         assert endings[-1].end["first_audio_ms"] < endings[0].end["first_audio_ms"], "it is not even tried"
