@@ -208,10 +208,10 @@ class ProviderActor:
         self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
 
     def has_place(self, worker: Worker) -> bool:
-        """Whether there would be too few without it."""
+        """Whether there would be too few without it, or none at all."""
         policy = _policy(self.entry.config)
         others = [one for one in self._workers if one is not worker and _hopeful(one)]
-        return len(others) < staffing.staff(policy, self._situation(policy)).processes
+        return not others or len(others) < staffing.staff(policy, self._situation(policy)).processes
 
     def _end_some(self, coming: list[Worker], wanted: int, policy: staffing.Policy) -> None:
         """End the youngest of those that rest; never one that is ready for one that is not yet."""

@@ -1,7 +1,7 @@
 """Every part of the bench: python -m tests.bench [--rounds 50] [--only PART] [--write]
 
 Prints what each part found as soon as it has, and then what is promised. Exit code 1 if a promise does not hold. With
---write all of it becomes docs/performance.md. Takes about half an hour; see the parts for what they measure.
+--write all of it becomes docs/performance.md. Takes about three quarters of an hour; see the parts for what they measure.
 """
 
 from __future__ import annotations

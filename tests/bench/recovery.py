@@ -39,6 +39,8 @@ standby = "none"
 {KEPT}
 """
 TEXTS = {"prose": PROSE, "verse": VERSE}
+HEAD: Row = ("", "victim", "standby: median", "p99", "none: median", "p99", "standby : none")
+
 # The kill comes so many messages into the text, and so many seconds later: anywhere in a sentence.
 _MESSAGES = 6
 _LATER_S = 0.03
@@ -151,9 +153,6 @@ def _kill(on: Stage, name: str, text: str, speech: Speech, pid: int) -> Takeover
     took = speech.next_sound() - begun
     end = on.check(name, text, speech)
     return Takeover(took * 1000, resident / 1e6, end.get("resumed") == "exact")
-
-
-HEAD: Row = ("", "victim", "standby: median", "p99", "none: median", "p99", "standby : none")
 
 
 def _row(what: str, warm: list[Takeover], none: list[Takeover]) -> Row:

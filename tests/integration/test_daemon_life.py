@@ -196,7 +196,7 @@ def test_an_autostarted_daemon_ends_when_idle(place: Place) -> None:
 
 
 def test_an_autostarted_daemon_does_not_end_while_it_speaks(place: Place) -> None:
-    (place.root / "config.toml").write_text(FAKE + "[daemon]\nidle_minutes = 0.01\n")
+    (place.root / "config.toml").write_text(FAKE + "[daemon]\nidle_minutes = 0.04\n")
     assert place.voicebox("say", "Hello.", "-o", str(place.root / "x.wav")).returncode == 0
     done = place.voicebox("say", "[[slow:200]]" + "A long sentence " * 5, "-o", str(place.root / "x.wav"))
     assert done.returncode == 0, done.stderr

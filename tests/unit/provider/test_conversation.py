@@ -100,6 +100,9 @@ def test_beats_come_while_something_is_owed_and_nothing_ticks_otherwise() -> Non
     scene = Scene()
     assert scene.talk.deadline() is None
     scene.ask()
+    # The first at once: after a rest the daemon wants to know soon whether anybody is there.
+    assert scene.talk.deadline() == 0.0
+    assert scene.talk.due(0.0) == [Beat(epoch=3, steps=0)]
     assert scene.talk.deadline() == BEAT_S
     assert scene.talk.due(BEAT_S - 0.01) == []
     scene.talk.step()
