@@ -46,7 +46,7 @@ def main() -> int:
     return max(run(name, each, asked.seed, keep=asked.keep) for name in wanted)
 
 
-def run(name: str, seconds: int, seed: int, *, keep: bool) -> int:
+def run(name: str, seconds: int, chance: int, *, keep: bool) -> int:
     """One target in a process of its own, from its seeds and its corpus; gives the exit code."""
     from tests.fuzz.targets import CORPUS, TARGETS
 
@@ -62,7 +62,7 @@ def run(name: str, seconds: int, seed: int, *, keep: bool) -> int:
         limits = [f"-max_len={target.longest}", f"-timeout={SLOWEST_S}", f"-rss_limit_mb={MEMORY_MB}"]
         print(f"--- {name}", flush=True)
         ended = _run(
-            name, f"-max_total_time={seconds}", f"-seed={seed}", *limits, f"-artifact_prefix={broken}/", str(found), *sources,
+            name, f"-max_total_time={seconds}", f"-seed={chance}", *limits, f"-artifact_prefix={broken}/", str(found), *sources,
             within=seconds + 120,
         )  # fmt: skip
         if ended.returncode:
