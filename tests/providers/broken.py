@@ -190,7 +190,7 @@ class Stubborn(Sound):
 
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
         if len(utterance.text) > 100:
-            time.sleep(12)
+            time.sleep(18)
         yield from super().synthesize(utterance)
 
 
