@@ -95,6 +95,8 @@ class ProviderActor:
         self.retired = False
         self._workshop = workshop
         self._listener = listener
+        self._policy = _policy(entry.config)
+        self._recycling = _recycling(entry.config)
         self._workers = [self._new_worker()]
         self._timer = workshop.timers.timer(self.review)
         self._changed = anyio.Event()
@@ -197,29 +199,27 @@ class ProviderActor:
         """Start or end processes until there are as many as there should be."""
         if self.retired:
             return
-        policy = _policy(self.entry.config)
-        wanted = staffing.staff(policy, self._situation(policy))
+        wanted = staffing.staff(self._policy, self._situation())
         coming = self._coming()
         # One that dies is started again when it has ended: its memory is not asked for twice.
         restarting = sum(worker.phase is Phase.KILLING and worker.state.wanted for worker in self._workers)
         for _ in range(len(coming) + restarting, wanted.processes):
             self._start_one()
-        self._end_some(coming, wanted.processes, policy)
+        self._end_some(coming, wanted.processes)
         self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
 
     def has_place(self, worker: Worker) -> bool:
         """Whether there would be too few without it, or none at all."""
-        policy = _policy(self.entry.config)
         others = [one for one in self._workers if one is not worker and _hopeful(one)]
-        return not others or len(others) < staffing.staff(policy, self._situation(policy)).processes
+        return not others or len(others) < staffing.staff(self._policy, self._situation()).processes
 
-    def _end_some(self, coming: list[Worker], wanted: int, policy: staffing.Policy) -> None:
+    def _end_some(self, coming: list[Worker], wanted: int) -> None:
         """End the youngest of those that rest; never one that is ready for one that is not yet."""
         resting = [worker for worker in coming if worker.phase is Phase.READY and not self._at_work(worker)]
         resting.sort(key=lambda worker: -worker.epoch)
         serving = sum(worker.serving for worker in coming)
         for worker in resting[: max(0, serving - wanted)]:
-            worker.post(fsm.StopAsked("the spare is not needed" if wanted else _idle(policy.keep_alive)))
+            worker.post(fsm.StopAsked("the spare is not needed" if wanted else _idle(self._policy.keep_alive)))
 
     def _coming(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.phase in staffing.COMING]
@@ -233,7 +233,7 @@ class ProviderActor:
         worker = min(stopped, key=lambda one: one.phase is not Phase.STOPPED, default=self._workers[-1])
         worker.post(fsm.Demand(speak=True))
 
-    def _situation(self, policy: staffing.Policy) -> staffing.Situation:
+    def _situation(self) -> staffing.Situation:
         now = anyio.current_time()
         busy = [worker for worker in self._workers if worker.serving and self._at_work(worker)]
         waiting = self._listener.waiting(self.id)
@@ -246,7 +246,7 @@ class ProviderActor:
             waiting=waiting,
             rested=now - self._rested_since,
             proven=proven,
-            room=not proven or self._room_for_spare(policy),
+            room=not proven or self._room_for_spare(),
             accelerated=self._accelerated(),
         )
 
@@ -254,8 +254,8 @@ class ProviderActor:
         """It may have been given a segment of which its state machine is told only when it has taken what came before."""
         return worker.phase is Phase.BUSY or self._listener.in_work(self.id, worker.epoch) > 0
 
-    def _room_for_spare(self, policy: staffing.Policy) -> bool:
-        if policy.standby != "auto" or len(self._coming()) > policy.workers:
+    def _room_for_spare(self) -> bool:
+        if self._policy.standby != "auto" or len(self._coming()) > self._policy.workers:
             # Not asked, or it is there already and its memory with it.
             return True
         memory = max((worker.memory() or 0 for worker in self._workers), default=0)
@@ -308,10 +308,7 @@ class ProviderActor:
     def segment_done(self, worker: Worker) -> None:
         """One of its workers has spoken a segment."""
         worker.note_wear()
-        policy = recycling.RecyclePolicy(
-            self.entry.config.recycle_jobs, int(self.entry.config.recycle_growth_mb * 1_000_000)
-        )
-        if (why := recycling.worn(policy, worker.wear)) is not None:
+        if (why := recycling.worn(self._recycling, worker.wear)) is not None:
             self._worn[worker.epoch] = why
 
     def between_requests(self) -> None:
@@ -423,6 +420,10 @@ def _idle(keep_alive: float) -> str:
 
 def _policy(config: ProviderConfig) -> staffing.Policy:
     return staffing.Policy(config.workers, config.standby, keep_alive_seconds(config.keep_alive))
+
+
+def _recycling(config: ProviderConfig) -> recycling.RecyclePolicy:
+    return recycling.RecyclePolicy(config.recycle_jobs, int(config.recycle_growth_mb * 1_000_000))
 
 
 def _limits(config: ProviderConfig) -> fsm.Limits:

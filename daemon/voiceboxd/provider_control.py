@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from voicebox_protocol import errors, wire
 from voicebox_protocol.fit import nearest
 from voiceboxd import provider_state as fsm
 from voiceboxd.ledger import Ledger
+from voiceboxd.process import log_of, tail
 from voiceboxd.provider_actor import ProviderActor
 
 log = structlog.get_logger()
@@ -20,8 +20,6 @@ log = structlog.get_logger()
 _READY = frozenset({fsm.Phase.READY, fsm.Phase.BUSY})
 _BY_HAND = "it was stopped by hand"
 _LOOK_AGAIN_S = 0.2
-_TAIL = 5
-_LONGEST_LINE = 400
 
 
 class ProviderControl:
@@ -53,7 +51,7 @@ class ProviderControl:
         if actor.trouble is not None:
             actor.stop(_BY_HAND)
             await actor.gone()
-        written = _Written(self._log_dir / f"provider-{provider}.log")
+        written = _Written(log_of(self._log_dir, provider))
         actor.want()
         while actor.phase not in _READY:
             if actor.retired or actor.trouble is not None or actor.phase is fsm.Phase.STOPPED:
@@ -110,14 +108,8 @@ class _Written:
         self._start = self._size()
 
     def tail(self) -> list[str]:
-        """The last lines of it."""
-        try:
-            with self._path.open(encoding="utf-8", errors="replace") as file:
-                # A log that has shrunk was rotated, and is all new.
-                file.seek(self._start if self._size() >= self._start else 0)
-                return [line.strip()[:_LONGEST_LINE] for line in deque(file, _TAIL) if line.strip()]
-        except OSError:
-            return []
+        """The last lines of it. A log that has shrunk was rotated, and is all new."""
+        return tail(self._path, self._start if self._size() >= self._start else 0)
 
     def _size(self) -> int:
         try:

@@ -166,16 +166,18 @@ class Dying(NamedTuple):
 
 class Exited(NamedTuple):
     """The process is gone. `code` as subprocess gives it: negative for a signal, None if it could not be started.
-    `chance`, uniform in [0, 1), decides the back-off."""
+    `chance`, uniform in [0, 1), decides the back-off; not `needed`: others have its place, and it is not started again."""
 
     reason: str
     code: int | None
     chance: float
+    needed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """`wake_at` has come."""
+class Tick(NamedTuple):
+    """`wake_at` has come. Not `needed`: others have its place, and it is not started again."""
+
+    needed: bool = True
 
 
 Event = (
@@ -269,8 +271,8 @@ def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderSta
             return _dying(state, reason, now)
         case Exited() if state.phase in ALIVE:
             return _exited(state, event, now)
-        case Tick() if state.wake_at is not None and now >= state.wake_at:
-            return _tick(state, now)
+        case Tick(needed) if state.wake_at is not None and now >= state.wake_at:
+            return _tick(state, needed, now)
         case _:
             return state, []
 
@@ -415,7 +417,7 @@ def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderSt
     reason = state.reason if state.phase is Phase.KILLING and state.reason and not state.dying else event.reason
     lost = state.phase in SERVING or state.jobs
     # Nobody waited for one that was at rest: it comes back when it is asked for.
-    wanted = state.wanted and state.phase is not Phase.READY
+    wanted = state.wanted and event.needed and state.phase is not Phase.READY
     failures = _failures(state, now)
     history = state.history._replace(failures=failures)
     state = replace(state, jobs=0, reason=reason, wanted=wanted, history=history)
@@ -455,13 +457,15 @@ def _restart(state: ProviderState, now: float) -> tuple[ProviderState, list[Effe
     return _start(replace(state, history=state.history._replace(restarts=state.history.restarts + 1)), now)
 
 
-def _tick(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect]]:
+def _tick(state: ProviderState, needed: bool, now: float) -> tuple[ProviderState, list[Effect]]:
     limits = state.limits
     match state.phase:
         case Phase.STARTING:
             return _kill(state, f"it did not say Hello within {limits.hello:g} s", now)
-        case Phase.BACKOFF:
+        case Phase.BACKOFF if needed:
             return _restart(state, now)
+        case Phase.BACKOFF:
+            return _armed(replace(state, phase=Phase.STOPPED, wanted=False)), []
         case Phase.QUARANTINED:
             # Half open: the next request may try once; another failure closes it again at once.
             history = state.history._replace(failures=limits.restart.budget - 1)

@@ -72,7 +72,9 @@ def _spare(policy: Policy, now: Situation, *, has_one: bool) -> bool:
         return has_one or now.proven
     if policy.standby != "auto" or now.accelerated or not now.room:
         return False
-    return (now.works and now.proven) if not has_one else (now.works or now.rested < STANDBY_REST)
+    if has_one:
+        return now.works or now.rested < STANDBY_REST
+    return now.works and now.proven
 
 
 def room_for_spare(memory: int | None, available: int | None) -> bool:

@@ -30,19 +30,13 @@ class Timer:
         elif self._at is None:
             self._timers.prune()
 
-    @property
-    def queued(self) -> float | None:
-        """When its valid entry in the heap rings."""
-        return self._queued
-
-    @property
-    def dead(self) -> bool:
-        """Whether its entry in the heap means nothing any more."""
-        return self._at is None
-
-    def unqueue(self) -> None:
-        """Called by `Timers`: its entry is gone."""
-        self._queued = None
+    def lapsed(self, at: float) -> bool:
+        """Whether its entry for `at` means nothing any more; then it is forgotten."""
+        if at != self._queued:
+            return True
+        if self._at is None:
+            self._queued = None
+        return self._queued is None
 
     def _queue(self, at: float) -> None:
         self._queued = at
@@ -79,13 +73,8 @@ class Timers:
 
     def prune(self) -> None:
         """Drop what will not ring from the head, so that nobody wakes up for it."""
-        pruned = False
-        while self._heap and (self._heap[0][2].dead or self._heap[0][0] != self._heap[0][2].queued):
-            at, _, timer = heapq.heappop(self._heap)
-            if at == timer.queued:
-                timer.unqueue()
-            pruned = True
-        if pruned:
+        while self._heap and self._heap[0][2].lapsed(self._heap[0][0]):
+            heapq.heappop(self._heap)
             self._changed.set()
 
     async def run(self) -> None:

@@ -66,29 +66,13 @@ class Foreman(Protocol):
         """Tell it to exit; False if it cannot be reached."""
 
 
-class _Knell:
-    """Carries a death notice into a task: it is told outside of any."""
-
-    def __init__(self) -> None:
-        self._rung = anyio.Event()
-        self._reason = ""
-
-    def ring(self, reason: str) -> None:
-        self._reason = reason
-        self._rung.set()
-
-    async def heard(self) -> str:
-        await self._rung.wait()
-        return self._reason
-
-
 class Worker:
     """Owns one process slot. `post` lets something happen; effects come back through the `Foreman`."""
 
     def __init__(self, foreman: Foreman, workshop: Workshop, limits: fsm.Limits) -> None:
         self._foreman = foreman
         self._workshop = workshop
-        self._timer = workshop.timers.timer(lambda: self.post(fsm.Tick()))
+        self._timer = workshop.timers.timer(self._tick)
         self._state = fsm.ProviderState(limits=limits)
         self._inbox: deque[fsm.Event] = deque()
         self._processing = False
@@ -163,12 +147,7 @@ class Worker:
         before = self._state.phase
         if isinstance(event, fsm.JobStarted):
             self._worked = self.epoch
-        again = isinstance(event, fsm.Exited) or self._state.phase is fsm.Phase.BACKOFF
-        # One whose work was taken over, by a process that was started for it, is not started again beside that.
-        wanted = self._state.wanted and (
-            not again or self._state.phase is fsm.Phase.DRAINING or self._foreman.has_place(self)
-        )
-        shared = replace(self._state, history=self._foreman.history, wanted=wanted)
+        shared = replace(self._state, history=self._foreman.history)
         self._state, effects = fsm.advance(shared, event, anyio.current_time())
         self._foreman.history = self._state.history
         self._timer.set(self._state.wake_at)
@@ -199,6 +178,9 @@ class Worker:
             case fsm.Lost(epoch, reason, gone):
                 self._foreman.worker_lost(epoch, reason, gone=gone)
 
+    def _tick(self) -> None:
+        self.post(fsm.Tick(self._foreman.has_place(self)))
+
     def _kill(self) -> None:
         self._condemned = self.epoch
         if self._process is not None:
@@ -217,14 +199,14 @@ class Worker:
             gone.set()
         self.device = self.vram_bytes = None
         if epoch == self.epoch:
-            self.post(fsm.Exited(reason, code, random.random()))
+            self.post(fsm.Exited(reason, code, random.random(), self._foreman.has_place(self)))
 
     async def _run(self, epoch: int) -> tuple[str, int | None]:
-        config, knell = self._foreman.entry.config, _Knell()
+        config = self._foreman.entry.config
         try:
             command = leashed(config.command) if config.command else our_runner()
             # Others' programs know nothing of the death notice; their process handle tells.
-            told = None if config.command else knell.ring
+            told = None if config.command else lambda reason: self._dies(epoch, reason)
             log_file = log_of(self._workshop.log_dir, self._foreman.entry.id)
             process = await ProviderProcess.spawn(command, self._start_line(epoch), log_file, told)
         except (OSError, ValueError) as error:
@@ -235,10 +217,7 @@ class Worker:
             if self._condemned == epoch:
                 # It was condemned while it was being started, when there was nothing to kill yet.
                 process.kill()
-            async with anyio.create_task_group() as watching:
-                watching.start_soon(self._dies, epoch, knell)
-                code = await process.wait()
-                watching.cancel_scope.cancel()
+            code = await process.wait()
         finally:
             # Also when the daemon itself ends: nothing of ours outlives us.
             process.kill()
@@ -248,9 +227,8 @@ class Worker:
         words = process.last_words() if code and self._worked != epoch else ""
         return describe_exit(code) + (f" ({words})" if words else ""), code
 
-    async def _dies(self, epoch: int, knell: _Knell) -> None:
+    def _dies(self, epoch: int, reason: str) -> None:
         """The death notice comes before the process's end; what was in work need not wait for that."""
-        reason = await knell.heard()
         if epoch == self.epoch:
             self.post(fsm.Dying(reason))
 

@@ -59,7 +59,7 @@ def test_words_that_the_voice_cannot_read_are_named(shared: Daemon, output: Path
     assert not output.exists()
 
 
-@pytest.mark.parametrize("text", ["a" * 5000, "word and " * 555, "1" * 5000])
+@pytest.mark.parametrize("text", ["a" * 5000, "word and " * 555, "1" * 1500])
 def test_text_without_any_stop_is_spoken_whole_in_bounded_memory(daemon: Daemon, output: Path, text: str) -> None:
     done = say(daemon, text, "-o", str(output), "--json")
     assert done.returncode == 0, done.stderr

@@ -213,6 +213,8 @@ def test_a_program_that_is_no_provider_is_quarantined_with_its_last_words() -> N
         assert "wrong door" in end["message"]
         status = daemon.status()["providers"][0]
         assert (status["state"], status["restarts"]) == ("quarantined", 4)
+        assert status["log_tail"][-1] == "wrong door"
+        assert 500 < status["retry_in_s"] <= 600
 
 
 def test_a_crash_while_loading_is_tried_again(tmp_path: Path) -> None:

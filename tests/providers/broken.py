@@ -190,7 +190,7 @@ class Stubborn(Sound):
 
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
         if len(utterance.text) > 100:
-            time.sleep(18)
+            time.sleep(13)
         yield from super().synthesize(utterance)
 
 

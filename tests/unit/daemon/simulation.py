@@ -188,7 +188,9 @@ class Process:
         self._gone.set()
         worker.device = worker.vram_bytes = None
         if worker.epoch == self.epoch:
-            worker.post(fsm.Exited(f"code {code}", code, self._simulation.chance.random()))
+            worker.post(
+                fsm.Exited(f"code {code}", code, self._simulation.chance.random(), worker._foreman.has_place(worker))
+            )
 
     def move(self) -> bool:
         """Do the next thing; False if there is none."""

@@ -143,7 +143,7 @@ def test_the_last_lines_are_of_this_start_and_none_that_the_reason_has_already(s
         stage.actor.turn(Phase.FAILED, "it said: no model")
 
     error = stage.run(lambda: stage.control.start("mine"), fail)
-    assert str(error).splitlines()[1:] == ["  one", "  two", "  " + "x" * 400]
+    assert str(error).splitlines()[1:] == ["  one", "  two", "  " + "x" * 300]
 
 
 def test_a_log_that_was_rotated_is_read_from_its_beginning(stage: Stage) -> None:

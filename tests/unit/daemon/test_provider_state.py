@@ -268,6 +268,19 @@ def test_a_death_that_was_announced_tells_its_reason_and_is_counted_once() -> No
     assert (life.state.history.failures, life.state.reason) == (1, "it was killed by SIGKILL (out of memory)")
 
 
+def test_one_whose_place_is_taken_is_not_started_again() -> None:
+    """A suspect's work went to a process that was started for it; a third one would ask for the memory once more."""
+    life = at(Phase.BUSY)
+    life.send(JobEnded(delivered=True), JobStarted())
+    assert life.send(Exited("it died", -9, 0.5, needed=False)) == [Lost(1, "it died", gone=False)]
+    assert life.phase is Phase.STOPPED
+    life = at(Phase.BACKOFF)
+    life.now = life.state.wake_at or 0.0
+    assert life.send(Tick(needed=False)) == []
+    assert life.phase is Phase.STOPPED
+    assert life.send(Demand(speak=True)) == [Spawn(2)]
+
+
 def test_workers_share_their_failures() -> None:
     life = at(Phase.LOADING)
     life.state = replace(life.state, history=History(epochs=7, failures=LIMITS.restart.budget - 1))

@@ -116,3 +116,19 @@ def test_a_timer_may_be_set_by_its_own_ring() -> None:
 
     live(scenario)
     assert len(rung) == 5
+
+
+def test_nobody_wakes_up_for_a_timer_that_was_unset() -> None:
+    """An idle daemon woke up three times in half a minute for deadlines of work that was long done."""
+
+    async def scenario(timers: Timers) -> None:
+        done, other = timers.timer(lambda: None), timers.timer(lambda: None)
+        done.set(anyio.current_time() + 5)
+        done.set(anyio.current_time() + 3)
+        other.set(anyio.current_time() + 100)
+        done.set(None)
+        assert [timer for _, _, timer in timers._heap] == [other]
+        done.set(anyio.current_time() + 1)
+        assert timers._heap[0][2] is done, "it may be set again"
+
+    live(scenario)
