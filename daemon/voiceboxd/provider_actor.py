@@ -27,6 +27,9 @@ _TELLING = (
     Phase.BACKOFF, Phase.QUARANTINED, Phase.FAILED, Phase.STOPPED,
 )  # fmt: skip
 
+# Within this the one that took over has sounded; to start a process holds up everybody.
+_START_WAITS_S = 0.25
+
 
 class Listener(Protocol):
     """Who is told what happens to providers; all calls return at once."""
@@ -212,6 +215,10 @@ class ProviderActor:
         """Whether there would be too few without it, or none at all."""
         others = [one for one in self._workers if one is not worker and _hopeful(one)]
         return not others or len(others) < staffing.staff(self._policy, self._situation()).processes
+
+    def start_waits(self) -> float:
+        """How many seconds the start of a process may wait: none, unless another one speaks."""
+        return _START_WAITS_S if any(worker.serving and self._at_work(worker) for worker in self._workers) else 0.0
 
     def _end_some(self, coming: list[Worker], wanted: int) -> None:
         """End the youngest of those that rest; never one that is ready for one that is not yet."""

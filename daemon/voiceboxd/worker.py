@@ -50,6 +50,9 @@ class Foreman(Protocol):
     def has_place(self, worker: Worker) -> bool:
         """Whether it is still needed, now that it would be started again."""
 
+    def start_waits(self) -> float:
+        """How many seconds the start of a process may wait, so that nobody's sound waits for it."""
+
     def worker_stepped(self, worker: Worker, before: fsm.Phase) -> None:
         """Something happened to it."""
 
@@ -203,6 +206,7 @@ class Worker:
 
     async def _run(self, epoch: int) -> tuple[str, int | None]:
         config = self._foreman.entry.config
+        await anyio.sleep(self._foreman.start_waits())
         try:
             command = leashed(config.command) if config.command else our_runner()
             # Others' programs know nothing of the death notice; their process handle tells.

@@ -43,8 +43,8 @@ REST_S = 0.2
 Way: TypeAlias = Callable[[int], None]
 
 _WORD = re.compile(r"([\w-]+)(?::(\d+))?@(\w+)(?::(\d+))?")
-# Until the sound that was given has left through the socket.
-_FLUSH_S = 0.1
+# Until the sound that was given has left through the socket, on a busy machine too.
+FLUSH_S = 0.3
 _FOREVER_S = 3600.0
 _USUAL_ARRAYS = 2
 _MEGABYTE = 1_000_000
@@ -90,7 +90,7 @@ class Faults:
         """Do what goes wrong here, if anything does. Many ways do not come back."""
         for fault in self._faults:
             if fault.phase == phase and (phase != "speaking" or fault.arrays == arrays) and self.may_strike():
-                time.sleep(_FLUSH_S)
+                time.sleep(FLUSH_S)
                 self._ways[fault.name](fault.argument)
 
     def may_strike(self) -> bool:

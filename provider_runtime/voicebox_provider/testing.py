@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ARRAY_MS = 100
 
-_FLUSH_S = 0.1
 _LOOK_S = 0.05
 _MARKER = re.compile(r"\[\[(\w+)(?::(\d+))?\]\]")
 _BASE_HZ = 110.0
@@ -176,7 +175,7 @@ class FakeEngine(Engine):
         if "hang" in markers and self._faults.may_strike():
             faults.WAYS["hang"](0)
         if index >= markers.get("crash", sys.maxsize + 1) and self._faults.may_strike():
-            time.sleep(_FLUSH_S)
+            time.sleep(faults.FLUSH_S)
             faults.WAYS["sigkill"](0)
 
 
