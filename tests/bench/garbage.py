@@ -1,14 +1,13 @@
 """Measures what a flood of garbage costs other clients: python -m tests.bench.garbage [ROUNDS [TRIES]]
 
-One client asks for the same sentence again and again, in turns of three rounds: with the machine quiet, with a flood that
-goes to another daemon, and with the same flood at its own daemon's door. The second costs the machine what the third
-does, for the flood and whoever answers it keep a core each busy; so only the ratio of the third to the second is the
-daemon's, and the ratio to the first is what a user of a machine with so many cores meets. In turns, so that whatever else
-the machine does falls on all three.
+One client asks for the same sentence again and again, in turns of four rounds: with the machine quiet, with hundreds of bad
+messages a second at its daemon's door, with as many as go at another daemon's, and with as many as go at its own. The
+third costs the machine what the fourth does, for the flood and whoever answers it keep a core each busy; so of that only
+the ratio of the fourth to the third is the daemon's. In turns, so that whatever else the machine does falls on all four.
 
-Prints the 99th percentiles of the time to the first sound and to the end, and both ratios. Exit code 0 if in one of the
-tries the daemon's own stays under `MOST`, else 1: what the daemon costs is there in every try and what other programs
-cost is not, so the best one is nearest to the truth.
+Prints the 99th percentiles of the time to the first sound and to the end. Exit code 0 if in one of the tries both
+some garbage to quiet and the flood here to the flood elsewhere stay under `MOST`, else 1: what the daemon costs is there
+in every try and what other programs cost is not, so the best one is nearest to the truth.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 TRIES = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 REQUESTS = 25
 FLOOD_S = 60.0
+PAUSE_S = 0.001
 MOST = 2.0
 
 
@@ -46,6 +46,7 @@ class Try(NamedTuple):
     """The 99th percentiles of one try."""
 
     quiet: Times
+    some: Times
     elsewhere: Times
     here: Times
 
@@ -77,10 +78,10 @@ def refused(daemon: Daemon) -> int:
     return sum(daemon.status()["dropped"].values())
 
 
-def flooded_round(client: WireClient, victim: Daemon, seed: int) -> list[Times]:
+def flooded_round(client: WireClient, victim: Daemon, seed: int, pause: float = 0.0) -> list[Times]:
     """A round while another program sends `victim` garbage, which is seen to arrive before the round and in it."""
     dry = refused(victim)
-    flooding = flood(victim.place, seed, 10**9, FLOOD_S)
+    flooding = flood(victim.place, seed, 10**9, FLOOD_S, pause)
     try:
         while (before := refused(victim)) == dry:
             assert flooding.poll() is None, "there is no flood"
@@ -105,36 +106,39 @@ def p99(rows: list[Times]) -> Times:
 
 def one_try(number: int) -> Try:
     quiet: list[Times] = []
+    some: list[Times] = []
     elsewhere: list[Times] = []
     here: list[Times] = []
     with running() as daemon, running() as other, WireClient(daemon.place) as client:
         ask(client)
         for turn in range(number * ROUNDS, (number + 1) * ROUNDS):
             quiet += quiet_round(client)
+            some += flooded_round(client, daemon, turn, PAUSE_S)
             elsewhere += flooded_round(client, other, turn)
             here += flooded_round(client, daemon, turn)
-    return Try(p99(quiet), p99(elsewhere), p99(here))
+    return Try(p99(quiet), p99(some), p99(elsewhere), p99(here))
 
 
 def tell(found: Try) -> float:
-    """Print a try; gives the worse of the daemon's own ratios."""
-    own, seen = found.here.over(found.elsewhere), found.here.over(found.quiet)
+    """Print a try; gives the worst of the ratios that are promised."""
+    felt, own, seen = found.some.over(found.quiet), found.here.over(found.elsewhere), found.here.over(found.quiet)
     for index, what in enumerate(("first sound", "end")):
         times = " | ".join(f"{each[index]:.0f} ms" for each in found)
-        print(f"| {what} | {times} | {seen[index]:.2f} | {own[index]:.2f} |", flush=True)
-    return max(own)
+        print(f"| {what} | {times} | {felt[index]:.2f} | {own[index]:.2f} | {seen[index]:.2f} |", flush=True)
+    return max(*felt, *own)
 
 
 def main() -> int:
     print(f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{ROUNDS * REQUESTS} requests each\n")
-    print("| p99 | quiet | flood elsewhere | flood here | here : quiet | here : elsewhere |\n|---|---|---|---|---|---|")
+    print("| p99 | quiet | some | flood elsewhere | flood here | some : quiet | here : elsewhere | here : quiet |")
+    print("|---|---|---|---|---|---|---|---|")
     best = float("inf")
     for number in range(TRIES):
         best = min(best, tell(one_try(number)))
         if best < MOST:
             break
-    print(f"\nhere : elsewhere is {best:.2f} at best, {'under' if best < MOST else 'not under'} {MOST:g}")
+    print(f"\nthe worst of what is promised is {best:.2f}, {'under' if best < MOST else 'not under'} {MOST:g}")
     return 0 if best < MOST else 1
 
 

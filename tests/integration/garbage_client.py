@@ -22,6 +22,7 @@ WINDOW = 256
 
 def main() -> None:
     chance, most, seconds = random.Random(int(sys.argv[1])), int(sys.argv[2]), float(sys.argv[3])
+    pause = float(sys.argv[4])
     known = [
         bytes.fromhex(example)
         for kind in wire.kinds_of(wire.CLIENT_TO_DAEMON)
@@ -43,6 +44,8 @@ def main() -> None:
             if sent - answered > WINDOW:
                 # Not everything is answered; what was sent shall be read all the same, not lie in a queue.
                 dealer.poll(1)
+            if pause:
+                time.sleep(pause)
         while dealer.poll(200) and time.monotonic() < until + 5:
             dealer.recv_multipart()
             answered += 1

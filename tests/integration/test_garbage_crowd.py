@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def flood(
-    place: Place, seed: int, messages: int = MOST_MESSAGES, seconds: float = MOST_SECONDS
+    place: Place, seed: int, messages: int = MOST_MESSAGES, seconds: float = MOST_SECONDS, pause: float = 0.0
 ) -> subprocess.Popen[str]:
-    """The garbage client, running."""
-    program = [sys.executable, "-m", "tests.integration.garbage_client", str(seed), str(messages), str(seconds)]
+    """The garbage client, running; with `pause`, so many seconds between two messages."""
+    numbers = [str(number) for number in (seed, messages, seconds, pause)]
+    program = [sys.executable, "-m", "tests.integration.garbage_client", *numbers]
     return place.popen(*program, cwd=ROOT, stdout=subprocess.PIPE)
 
 
