@@ -31,6 +31,7 @@ PYTHON = {
     "map": "dict[str, Any]",
     "maps": "list[dict[str, Any]]",
     "descriptors": "list[tuple[int, int, int, int]]",
+    "ranges": "list[tuple[int, int]]",
 }
 
 STUB_HEAD = '''\

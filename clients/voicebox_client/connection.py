@@ -16,7 +16,7 @@ import msgpack
 import zmq
 
 from voicebox_client.guard import Guard
-from voicebox_protocol import __version__, endpoints, wire
+from voicebox_protocol import __version__, arena, endpoints, wire
 from voicebox_protocol.errors import (
     BadMessage,
     DaemonLost,
@@ -27,6 +27,7 @@ from voicebox_protocol.errors import (
 )
 
 if TYPE_CHECKING:
+    from voicebox_client.arena import Arena
     from voicebox_client.speech import Speech
 
 # A daemon that works may be silent for long; after this much, it is asked whether it lives.
@@ -34,6 +35,7 @@ _PATIENCE = 15.0
 # A daemon that ends in order says so first, but its last messages come by another socket than its end of file.
 _LAST_WORDS_MS = 50
 _WELL = b"OK\n"
+_LONGEST_SAYING = 4096
 # The number of a query whose answer nobody reads: that it comes is enough.
 _PING = 0
 
@@ -61,7 +63,9 @@ class Connection:
         self._door = door
         self.timeout = timeout
         self._wake: tuple[socket.socket, socket.socket] | None = None
-        self._dropped: deque[str] = deque()
+        self._dropped: deque[tuple[str, int, int]] = deque()
+        self.arenas: dict[int, Arena] = {}
+        self._said = b""
         self._heard = time.monotonic()
         self._asked: float | None = None
         self._query = 0
@@ -92,6 +96,7 @@ class Connection:
             agent=f"voicebox_client/{__version__}",
             pid=os.getpid(),
             token=transport.token(),
+            features=[arena.FEATURE] if self._shares else None,
         )
         welcome = self._await(lambda: self._welcome, "Hello")
         self._open_door(welcome.get("token"))
@@ -119,6 +124,10 @@ class Connection:
             self.lost = reason or DaemonLost("the connection is closed")
         for speech in list(self.speeches.values()):
             speech.lose(self._gone())
+        for each in self.arenas.values():
+            each.detach_all()
+            each.close()
+        self.arenas.clear()
         self.abandon()
         self._dealer.close(0)
         self._context.term()
@@ -180,9 +189,10 @@ class Connection:
             raise from_wire(answer["code"], answer["message"])
         return answer
 
-    def drop(self, req: str) -> None:
-        """Cancel a request whose Speech is being finalized, which may happen in any thread: now, or at the next call."""
-        self._dropped.append(req)
+    def drop(self, req: str, first: int, last: int) -> None:
+        """Cancel a request whose Speech is being finalized, and give pieces `first` to `last` of it back, which may happen in any
+        thread: now, or at the next call."""
+        self._dropped.append((req, first, last))
         if self.guard.enter_if_free():
             try:
                 self.flush()
@@ -192,8 +202,11 @@ class Connection:
     def flush(self) -> None:
         """Cancel the requests that were dropped."""
         while self._dropped and self.lost is None:
+            req, first, last = self._dropped.popleft()
             with contextlib.suppress(VoiceboxError):
-                self.tell("Cancel", self._dropped.popleft())
+                self.tell("Cancel", req)
+                if last >= first:
+                    self.tell("Credit", req, first=first, last=last)
 
     def waker(self) -> socket.socket:
         """What another thread writes a byte to, so that a wait here looks round."""
@@ -263,7 +276,7 @@ class Connection:
         news = self._drain()
         if self._wake is not None and self._wake[0].fileno() in ready:
             _empty(self._wake[0])
-        if self.lost is None and self._door.fileno() in ready and not _open_still(self._door):
+        if self.lost is None and self._door.fileno() in ready and not self._read_door():
             pid = f" (pid {self._welcome.get('pid')})" if self._welcome else ""
             self._lose(DaemonLost(f"the daemon{pid} has gone; ask again, and a new one is started"))
         return news or bool(ready)
@@ -291,6 +304,9 @@ class Connection:
             return
         elif req is not None and (speech := self.speeches.get(req)) is not None:
             speech.receive(kind, header, payload)
+        elif kind == "Chunk":
+            # Nobody reads it any more.
+            self.tell("Credit", header["req"], first=header["seq"], last=header["seq"] + len(header["descriptors"]) - 1)
         elif kind in wire.TERMINAL:
             self.tell("EndAck", header["req"])
         elif header.get("query") in self._answers:
@@ -303,6 +319,53 @@ class Connection:
             self._welcome = header
         elif kind == "Error":
             self._lose(from_wire(header["code"], header["message"]))
+
+    @property
+    def _shares(self) -> bool:
+        """Whether descriptors can come through the door."""
+        return self._door.family == getattr(socket, "AF_UNIX", None) and arena.supported()
+
+    def _read_door(self) -> bool:
+        """What the daemon says at its door: arenas that it offers. False if it has gone."""
+        descriptors: list[int] = []
+        try:
+            if self._shares:
+                said, descriptors, _, _ = socket.recv_fds(self._door, _LONGEST_SAYING, 1, socket.MSG_CMSG_CLOEXEC)
+            else:
+                said = self._door.recv(_LONGEST_SAYING)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        *lines, self._said = (self._said + said).split(b"\n")
+        for line in lines:
+            self._hear(line, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return bool(said) and len(self._said) < _LONGEST_SAYING
+
+    def _hear(self, line: bytes, descriptors: list[int]) -> None:
+        """One line; of those that come together at most the last has a descriptor, and none has if this process has no room."""
+        try:
+            news = arena.decode(line)
+        except ValueError:
+            return
+        if isinstance(news, arena.Gone) and (gone := self.arenas.pop(news.arena, None)) is not None:
+            gone.close()
+        elif isinstance(news, arena.Offer) and descriptors:
+            self._map(news, descriptors.pop())
+
+    def _map(self, offer: arena.Offer, descriptor: int) -> None:
+        """Map an arena and say so. Without it sound comes in the messages, as it does until then."""
+        try:
+            # Few milliseconds, which only those who speak are to pay, and while the engine works.
+            from voicebox_client.arena import Arena
+        except (ImportError, OSError, MemoryError):  # a process at its limits
+            os.close(descriptor)
+            return
+        with contextlib.suppress(OSError, ValueError, MemoryError, VoiceboxError):
+            self.arenas[offer.arena] = Arena(offer, descriptor)
+            self.send("Mapped", boot=self.boot, arena=offer.arena)
 
     def _lose(self, reason: VoiceboxError) -> None:
         """The end of this connection: read what was still on its way, then tell every Speech and let go."""
@@ -336,15 +399,6 @@ def _unpack(frames: list[zmq.Frame]) -> tuple[dict[str, Any], memoryview]:
         raise TypeError("the header is no map")
     payload = memoryview(frames[2].buffer).toreadonly() if len(frames) > 2 else memoryview(b"")
     return header, payload
-
-
-def _open_still(door: socket.socket) -> bool:
-    try:
-        return bool(door.recv(64))
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
 
 
 def _empty(wake: socket.socket) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from voicebox_protocol.errors import BadMessage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from voicebox_client.arena import Arena, Piece
 
 BYTES_PER_FRAME = 4
 # The code of the one Notice that does not come from a daemon.
@@ -67,13 +74,15 @@ class Result(NamedTuple):
 class Chunk:
     """One piece of sound, at most half a second of it.
 
-    `data` is a read-only view of float32 little-endian mono samples, -1..1 (`data.cast("f")` for numbers); it is lent:
-    copy what you keep beyond the next chunk. `start` is the chunk's first frame in the request's timeline: where it is
-    lower than the end of the chunk before, that much was taken back and is spoken again. `char_start` and `char_end`
-    are the segment's place in the text, in code points; `marks` word times, where the engine knows them.
+    `data` is a read-only view of float32 little-endian mono samples, -1..1 (`data.cast("f")` for numbers), and lent: it
+    cannot be used any more once the next chunk is asked for, or `release` was called. Copy what you keep. `start` is the
+    chunk's first frame in the request's timeline: where it is lower than the end of the chunk before, that much was taken
+    back and is spoken again. `char_start` and `char_end` are the segment's place in the text, in code points; `marks` word
+    times, where the engine knows them. `shared`: it came in an arena, and its provider waits for credit to write there.
     """
 
     __slots__ = (
+        "_piece",
         "char_end",
         "char_start",
         "closes",
@@ -84,18 +93,34 @@ class Chunk:
         "sample_rate",
         "segment",
         "seq",
+        "shared",
         "start",
     )
 
     def __init__(
-        self, header: dict[str, Any], index: int, payload: memoryview, *, start: int, sample_rate: int
+        self,
+        header: dict[str, Any],
+        index: int,
+        payload: memoryview,
+        *,
+        start: int,
+        sample_rate: int,
+        arenas: Mapping[int, Arena],
     ) -> None:
         arena, offset, frames, crc32 = header["descriptors"][index]
+        size = BYTES_PER_FRAME * frames
         self.frames: int = frames
         self.crc32: int = crc32
-        self.data = payload[offset : offset + BYTES_PER_FRAME * self.frames]
-        if arena != 0 or len(self.data) != BYTES_PER_FRAME * self.frames:
-            raise BadMessage(f"a chunk of arena {arena}, {self.frames} frames at byte {offset} of {len(payload)}")
+        self.shared: bool = arena != 0
+        self._piece: Piece | None = None
+        if arena:
+            piece = arenas[arena].piece(offset, size)
+            self._piece = None if isinstance(piece, memoryview) else piece
+            self.data = piece if isinstance(piece, memoryview) else piece.data
+        else:
+            self.data = payload[offset : offset + size]
+        if len(self.data) != size:
+            raise BadMessage(f"a chunk of {frames} frames at byte {offset} of {len(payload)}")
         self.seq: int = header["seq"] + index
         self.segment: int = header["segment"]
         self.char_start: int | None = header.get("char_start")
@@ -109,6 +134,26 @@ class Chunk:
     def end(self) -> int:
         """One past the chunk's last frame in the timeline."""
         return self.start + self.frames
+
+    def as_array(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The samples as a numpy array of shape (frames,), sharing this memory: copy it to keep it."""
+        import numpy as np
+
+        return np.frombuffer(self.data, "<f4")
+
+    def release(self) -> bool:
+        """Give the sound back; asking for the next chunk does it too. False if somebody still has a view of it, which
+        then cost a copy: it stays what it is."""
+        if self._piece is not None:
+            return self._piece.release()
+        with contextlib.suppress(BufferError):
+            self.data.release()
+        return True
+
+    def detach(self) -> None:
+        """Keep the sound, as a copy where it lies, for it is given back."""
+        if self._piece is not None:
+            self._piece.detach()
 
     def verify(self) -> bool:
         """Whether the samples are those that the provider made, by their CRC-32."""

@@ -81,9 +81,10 @@ class LoopConnection(Connection):
                 await self.until(answer)
             return self.answered(answer(), kind, within)
 
-    def drop(self, req: str) -> None:
-        """Cancel a request whose Speech is being finalized, which may happen in any thread: in the loop's next turn."""
-        self._dropped.append(req)
+    def drop(self, req: str, first: int, last: int) -> None:
+        """Cancel a request whose Speech is being finalized, and give pieces of it back, which may happen in any thread: in the
+        loop's next turn."""
+        self._dropped.append((req, first, last))
         self._wake_loop()
 
     def stop_soon(self, scope: anyio.CancelScope) -> None:

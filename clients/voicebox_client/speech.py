@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from voicebox_client.feeder import TextSource
     from voicebox_client.resumption import Resumption
 
-# Pieces that may be read before the daemon hears of it, so that whoever plays a long message in real time still
-# gives credit every few seconds.
-_CREDIT_EVERY = 16
+# Whoever plays a long message in real time gives credit this often, in seconds; whoever reads it at once, when it is read.
+_CREDIT_EVERY_S = 2.0
+_KEPT = "sound was kept beyond its chunk, which costs a copy: copy it yourself, as chunk.as_array().copy() or bytes(chunk.data)"
 
 
 class Speech:
@@ -65,9 +66,12 @@ class Speech:
         self._events: deque[Event] = deque()
         self._frames = 0
         self._lent: Chunk | None = None
+        self._shared = False
+        self._warned = False
         self._first_seq = 0
         self._arrived = -1
         self._credited = -1
+        self._credited_at = time.monotonic()
         self._error: BaseException | None = None
         link.speeches[request_id] = self
 
@@ -159,6 +163,8 @@ class Speech:
     def take(self) -> Event | None:
         """The next event that lies here; at the end None, or the error that it ended with."""
         if self._events:
+            if self._lent is not None:  # another task's, that it still reads
+                self._lent.detach()
             event = self._events.popleft()
             self._lent = event if isinstance(event, Chunk) else None
             return event
@@ -190,18 +196,37 @@ class Speech:
 
     def _give_back(self) -> None:
         chunk, self._lent = self._lent, None
-        if chunk is not None and (chunk.closes or chunk.seq - self._credited >= _CREDIT_EVERY):
+        if chunk is None:
+            return
+        if not chunk.release() and not self._warned:
+            self._warned = True
+            warnings.warn(_KEPT, RuntimeWarning, stacklevel=5)
+        if chunk.closes or time.monotonic() >= self._credited_at + _CREDIT_EVERY_S:
             self._credit(chunk.seq)
 
     def settle(self) -> None:
         """Give credit for all that has arrived, read or not."""
-        self._credit(self._arrived)
+        if self._arrived > self._credited:
+            self._detach()
+            self._credit(self._arrived)
+
+    def _detach(self) -> None:
+        """What lies here, or with the reader, is to be given back."""
+        for event in (*self._events, self._lent):
+            if isinstance(event, Chunk):
+                event.detach()
 
     def _credit(self, seq: int) -> None:
-        if seq > self._credited and not self.ended:
+        """The daemon forgets the window of a request that has ended, but not where its sound lies."""
+        if seq > self._credited and (self._shared or not self.ended) and self._link.lost is None:
             first = self._first_seq
             self._tell("Credit", first=self._credited + 1 - first, last=seq - first)
-            self._credited = seq
+            self._credited, self._credited_at = seq, time.monotonic()
+
+    @property
+    def _owes(self) -> bool:
+        """Whether a provider waits for what lies here to be given back, even if the request has ended."""
+        return self._shared and self._arrived > self._credited and self._link.lost is None
 
     def feed(self) -> None:
         """Send as much of the text that has been written as the daemon has room for."""
@@ -248,11 +273,13 @@ class Speech:
 
     def close(self) -> None:
         """Cancel, and forget what was not read, if it is still going. Harmless when done, and in a forked child."""
-        if self.ended or self._link.guard.forked:
+        if self._link.guard.forked or (self.ended and not self._owes):
             return
         with self._link.guard:
-            self._give_up(CancelledByRequest("the Speech was closed"))
-            self._events.clear()
+            if not self.ended:
+                self._give_up(CancelledByRequest("the Speech was closed"))
+                self._events.clear()
+            self.settle()
 
     def __enter__(self) -> Speech:
         return self
@@ -263,14 +290,16 @@ class Speech:
         self.close()
 
     def __del__(self) -> None:
-        if not self.ended and not self._link.guard.forked:
-            self._stop_text()
-            self._link.drop(self.request_id)
+        if self._link.guard.forked or (self.ended and not self._owes):
+            return
+        self._stop_text()
+        if self._lent is not None:
+            self._lent.detach()
+        self._link.drop(self.request_id, self._credited + 1 - self._first_seq, self._arrived - self._first_seq)
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error
         self._adrift = None
-        self._lent = None
         self._stop_text()
         self._link.speeches.pop(self.request_id, None)
 
@@ -329,7 +358,8 @@ class Speech:
         header["seq"] += self._first_seq
         for index in range(len(header["descriptors"])):
             rate = self._accepted.sample_rate
-            chunk = Chunk(header, index, payload, start=self._frames, sample_rate=rate)
+            chunk = Chunk(header, index, payload, start=self._frames, sample_rate=rate, arenas=self._link.arenas)
+            self._shared = self._shared or chunk.shared
             self._events.append(chunk)
             self._frames = chunk.end
             self._arrived = chunk.seq

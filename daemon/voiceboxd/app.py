@@ -15,17 +15,19 @@ from typing import Any
 import anyio
 import anyio.abc
 import psutil
-import structlog
 import zmq
 
 from voicebox_protocol import __version__
 from voicebox_protocol.configuration import Config
+from voiceboxd import clock
+from voiceboxd.arenas import Arenas
 from voiceboxd.client_gateway import ClientGateway
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.installer import Installer
 from voiceboxd.ledger import Ledger
 from voiceboxd.limits import most_clients
 from voiceboxd.link import Link
+from voiceboxd.logs import log
 from voiceboxd.process import Children
 from voiceboxd.provider_actor import ProviderActor, description_of, status_of
 from voiceboxd.provider_control import ProviderControl
@@ -36,8 +38,6 @@ from voiceboxd.session_server import SessionServer
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
 from voiceboxd.worker import Door, Workshop
-
-log = structlog.get_logger()
 
 _LAST_WORDS = 0.5
 
@@ -83,9 +83,12 @@ class App:
         self._control = Link(doors.control)
         self._provider_link = Link(doors.providers)
         self._providers = ProviderGateway(self._provider_link, setting.boot, self._tally)
+        memory = config.daemon
+        self._arenas = Arenas(int(memory.arena_mb * 1_000_000), int(memory.audio_memory_mb * 1_000_000))
         self._dispatcher = Dispatcher(
             Ledger(setting.boot, config.speech.resume_patience_s),
             self._providers,
+            self._arenas,
             config=config,
             timers=self._timers,
             tally=self._tally,
@@ -113,14 +116,13 @@ class App:
         installer.load()
         clients = self._clients(tasks, installer)
         self._dispatcher.speak_through(clients)
+        self._arenas.on_gone = clients.arena_gone
         self._session_server = SessionServer(
-            self._doors.session, self._sessions, clients.closed, most_clients(self._setting.descriptors)
+            self._doors.session, self._sessions, clients.left, most_clients(self._setting.descriptors)
         )
         self._became_idle()
         for task in (
             self._timers.run,
-            self._control.watch,
-            self._provider_link.watch,
             clients.serve,
             self._session_server.serve,
         ):
@@ -128,7 +130,9 @@ class App:
         tasks.start_soon(self._providers.serve, self._dispatcher)
 
     def _installer(self, tasks: anyio.abc.TaskGroup) -> Installer:
-        workshop = Workshop(self._doors.provider_door, self._children, self._timers, tasks, self._setting.log_dir)
+        workshop = Workshop(
+            self._doors.provider_door, self._children, self._timers, tasks, self._setting.log_dir, self._arenas
+        )
 
         def actor(entry: Installed) -> ProviderActor:
             return ProviderActor(entry, workshop, listener=self._dispatcher)
@@ -203,13 +207,14 @@ class App:
         self._idle_event.set()
         self._idle_event = anyio.Event()
         minutes = self._config.daemon.idle_minutes if self._setting.mode == "auto" else math.inf
-        self._idle.set(anyio.current_time() + minutes * 60)
+        self._idle.set(clock.now() + minutes * 60)
 
     def close(self) -> None:
         """Close the doors; the session door first, so that clients learn of it at once."""
         self._doors.session.close()
         self._control.close()
         self._provider_link.close()
+        self._arenas.close_all()
 
     # --- what it says of itself
 
@@ -222,6 +227,8 @@ class App:
                 "version": __version__,
                 "uptime_s": round(time.monotonic() - self._setting.started, 3),
                 "rss_bytes": psutil.Process().memory_info().rss,
+                "arena_bytes": self._arenas.size,
+                "arena_used_bytes": self._arenas.used,
                 "socket": self._doors.name,
                 "connections": self._sessions.attached,
                 "boot": self._setting.boot,

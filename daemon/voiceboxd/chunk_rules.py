@@ -28,15 +28,16 @@ def checked_pieces(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> 
         raise Violation(f"piece {chunk.seq} where {work.seq} was due")
     longest = int(_LONGEST_PIECE * rate) + 1
     total = sum(frames for _, _, frames, _ in chunk.descriptors)
-    if payload != total * BYTES_PER_FRAME:
-        raise Violation(f"{payload} bytes of sound for {total} frames")
+    inline = not chunk.descriptors[0][0]
+    if payload != inline * total * BYTES_PER_FRAME:
+        raise Violation(f"{payload} bytes of payload for {total} frames")
     seconds = (work.frames + total) / rate
     if seconds > _MOST_SECONDS + _SECONDS_PER_CHARACTER * len(work.segment.text):
         raise Violation(f"{seconds:.0f} s of sound for {len(work.segment.text)} characters")
     if work.seq + len(chunk.descriptors) > _PIECES + _PIECES_PER_SECOND * seconds:
         raise Violation("its pieces are too small")
     for arena, offset, frames, _ in chunk.descriptors:
-        if arena or offset % BYTES_PER_FRAME or offset + frames * BYTES_PER_FRAME > payload:
+        if inline and (arena or offset % BYTES_PER_FRAME or offset + frames * BYTES_PER_FRAME > payload):
             raise Violation("a piece lies outside its payload")
         if not 0 < frames <= longest:
             raise Violation(f"a piece of {frames} frames")

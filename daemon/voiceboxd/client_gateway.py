@@ -9,20 +9,20 @@ from typing import Any
 
 import anyio
 import anyio.abc
-import structlog
 import zmq
 
 from voicebox_protocol import __version__, errors, schema, wire
+from voicebox_protocol.arena import FEATURE, Gone, Offer
+from voiceboxd.arenas import Arena
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.effects import ToClient
 from voiceboxd.installer import Installer
 from voiceboxd.link import Link
+from voiceboxd.logs import log
 from voiceboxd.provider_actor import description_of
 from voiceboxd.provider_control import ProviderControl
 from voiceboxd.session import Session, Sessions
 from voiceboxd.tally import Tally
-
-log = structlog.get_logger()
 
 # Less than clients wait for an answer.
 _DESCRIBE_WAIT = 8.0
@@ -72,6 +72,7 @@ class ClientGateway:
             schema.Text: self._text,
             schema.Credit: lambda session, message, _: dispatcher.credit(session, message),
             schema.Cancel: lambda session, message, _: dispatcher.cancel(session, message.req),
+            schema.Mapped: self._mapped,
             schema.EndAck: lambda session, message, _: dispatcher.acknowledge(session, message.req),
             schema.Status: self._answer_status,
             schema.Voices: self._answer_voices,
@@ -86,9 +87,7 @@ class ClientGateway:
 
     async def serve(self) -> None:
         """Takes what clients send, for ever."""
-        while True:
-            for frames in await self._link.receive():
-                self._take(frames)
+        await self._link.serve(self._take)
 
     def send(self, effect: ToClient) -> None:
         """Send to a session; one that is gone, or takes nothing any more, is closed."""
@@ -99,6 +98,33 @@ class ClientGateway:
             self._tally.count("lost client")
             self._tasks.start_soon(self._close_later, session)
 
+    def offer(self, session_id: str, arena: Arena) -> None:
+        """Let a session map an arena, if it can; until it says that it has, its sound comes in the messages."""
+        session = self._sessions.get(session_id)
+        if session is None or not session.shares or arena.id in session.offered:
+            return
+        if session.tell(Offer(arena.id, arena.slots).encode(), [arena.descriptor]):
+            session.offered.add(arena.id)
+        else:
+            session.shares = False
+
+    def maps(self, session_id: str, arena: int) -> bool:
+        """Whether a session has mapped it."""
+        session = self._sessions.get(session_id)
+        return session is not None and arena in session.mapped
+
+    def arena_gone(self, arena: int) -> None:
+        """Nothing of an arena is lent any more, nor will be."""
+        for session in self._sessions:
+            if arena in session.offered:
+                session.offered.discard(arena)
+                session.mapped.discard(arena)
+                session.tell(Gone(arena).encode(), [])
+
+    def _mapped(self, session: Session, message: schema.Mapped, _: memoryview) -> None:
+        if message.arena in session.offered:
+            session.mapped.add(message.arena)
+
     async def _close_later(self, session: Session) -> None:
         # In a task of its own: the ledger may be in the middle of what this message was a part of.
         self.closed(session)
@@ -108,6 +134,11 @@ class ClientGateway:
         session.hang_up()
         self._sessions.close(session)
         self._dispatcher.session_closed(session.id)
+
+    def left(self, session: Session) -> None:
+        """It has let go of its session door: nobody reads what was lent to it, as it may have done after it was closed."""
+        self.closed(session)
+        self._dispatcher.session_left(session.id)
 
     # --- reading
 
@@ -176,6 +207,7 @@ class ClientGateway:
             )
             return
         session, gone = self._sessions.open(peer, hello.agent)
+        session.shares = FEATURE in (hello.features or ())
         for former in gone:
             self._dispatcher.session_closed(former.id)
         welcome = schema.Welcome(

@@ -11,18 +11,20 @@ from typing import Any, Protocol
 
 import anyio
 import msgspec
-import structlog
 
-from voicebox_protocol import errors, schema
+from voicebox_protocol import errors, schema, wire
+from voicebox_protocol.arena import SLOT_BYTES
 from voicebox_protocol.capabilities import Capabilities, speaks
 from voicebox_protocol.configuration import Config
+from voiceboxd import clock, scheduler
 from voiceboxd import provider_state as fsm
-from voiceboxd import scheduler
+from voiceboxd.arenas import Arena, Arenas
 from voiceboxd.candidates import Undecided, Wish
 from voiceboxd.choice import choose
 from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.failover import successor
 from voiceboxd.ledger import Ledger
+from voiceboxd.logs import log
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
 from voiceboxd.request import Assignment, Request, Work
@@ -32,8 +34,7 @@ from voiceboxd.session import Session
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
 from voiceboxd.window import longest_idle, patience_ends
-
-log = structlog.get_logger()
+from voiceboxd.worker import Worker
 
 
 class Outbox(Protocol):
@@ -42,14 +43,28 @@ class Outbox(Protocol):
     def send(self, effect: ToClient) -> None:
         """Send, or notice that the client is gone."""
 
+    def offer(self, session_id: str, arena: Arena) -> None:
+        """Let a session map an arena, if it can."""
+
+    def maps(self, session_id: str, arena: int) -> bool:
+        """Whether a session has mapped it."""
+
 
 class Dispatcher:
     """Owns the ledger and who was served when."""
 
     def __init__(
-        self, ledger: Ledger, gateway: ProviderGateway, *, config: Config, timers: Timers, tally: Tally
+        self,
+        ledger: Ledger,
+        gateway: ProviderGateway,
+        arenas: Arenas,
+        *,
+        config: Config,
+        timers: Timers,
+        tally: Tally,
     ) -> None:
         self.ledger = ledger
+        self._arenas = arenas
         self._gateway = gateway
         self._config = config
         self._wish = Wish(config.speech.voice, config.speech.provider, config.order)
@@ -80,7 +95,7 @@ class Dispatcher:
         if refusal is not None:
             self.refuse(session, say, refusal)
             return
-        now = anyio.current_time()
+        now = clock.now()
         seed = say.seed if say.seed is not None else secrets.randbits(63)
         request = self.ledger.admit(say, session.id, text, seed, now)
         self._busy = True
@@ -131,22 +146,24 @@ class Dispatcher:
         """More text of a request."""
         request = self.ledger.owned(session.id, message.req)
         if request is not None:
-            self._do(self.ledger.text(request, text, bool(message.last), anyio.current_time()))
+            self._do(self.ledger.text(request, text, bool(message.last), clock.now()))
             self._pump(request)
 
     def give_up(self, session: Session, req: str, error: errors.VoiceboxError) -> None:
         """A request that goes on cannot: its text could not be read, or something of ours went wrong with it."""
         request = self.ledger.owned(session.id, req)
         if request is not None:
-            self._do(self.ledger.fail(request, error, anyio.current_time()))
+            self._do(self.ledger.fail(request, error, clock.now()))
 
     def credit(self, session: Session, message: schema.Credit) -> None:
         """The client is done with some sound."""
+        self._arenas.credit(session.id, message.req, message.first, message.last)
+        self._release_some()
         window = self.ledger.windows.get(session.id)
         if window is None:
             return
         was_open = window.open
-        window.credit(message.req, message.first, message.last, anyio.current_time())
+        window.credit(message.req, message.first, message.last, clock.now())
         for provider in list(self._doubted):
             self._hedge(provider)
             if provider in self._doubted:
@@ -160,7 +177,7 @@ class Dispatcher:
         """The client stops its request."""
         request = self.ledger.owned(session.id, req)
         if request is not None:
-            self._do(self.ledger.cancel(request, anyio.current_time()))
+            self._do(self.ledger.cancel(request, clock.now()))
 
     def stop(self, req: str | None, everything: bool) -> list[str]:
         """Anybody stops requests: one, all, or those for the loudspeaker. Gives their names."""
@@ -172,32 +189,38 @@ class Dispatcher:
             if request.req == req or (req is None and (everything or request.say.sink == "speaker"))
         ]
         for request in chosen:
-            self._do(self.ledger.cancel(request, anyio.current_time()))
+            self._do(self.ledger.cancel(request, clock.now()))
         return [request.req for request in chosen]
 
     def acknowledge(self, session: Session, req: str) -> None:
         """The client has a terminal message."""
         self._unacknowledged.discard((session.id, req))
         self._settled.set()
+        window = self.ledger.windows.get(session.id)
+        was_open = window is None or window.open
         self.ledger.forget(session.id, req)
-        self._pump_all()
+        if not was_open or self._starved:
+            self._pump_all()
 
     def session_closed(self, session: str) -> None:
         """A client is gone, and with it whoever could be told how its requests end."""
         for request in self.ledger.requests.values():
             if request.session == session:
                 log.info("end", req=request.req, state="cancelled", code="CLIENT_GONE", frames=request.frames)
-        self._do(self.ledger.session_closed(session, anyio.current_time()))
+        self._do(self.ledger.session_closed(session, clock.now()))
         self._served.pop(session, None)
         self._unacknowledged = {entry for entry in self._unacknowledged if entry[0] != session}
         self._settled.set()
         self._pump_all()
 
+    def session_left(self, session: str) -> None:
+        """Nobody reads what was lent to a client any more."""
+        self._arenas.session_closed(session)
+
     # --- from providers
 
-    def provider_described(self, provider: str) -> None:
+    def provider_described(self, _: str) -> None:
         """It is known what a provider can do: requests may wait for that."""
-        log.debug("described", provider=provider)
         self._tell_described()
         self._assign_waiting()
 
@@ -212,7 +235,7 @@ class Dispatcher:
 
     def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
         """What an incarnation had in work is lost, and if `gone` what waits for it too."""
-        self._do(self.ledger.provider_lost(provider, epoch, reason, anyio.current_time()))
+        self._do(self.ledger.provider_lost(provider, epoch, reason, clock.now()))
         if gone:
             self.abandon(provider, reason)
         self._pump_provider(provider)
@@ -248,12 +271,12 @@ class Dispatcher:
 
     def from_provider(self, provider: str, epoch: int, message: schema.Message, payload: Payload) -> None:
         """Sound, or the end of a segment."""
-        now, ledger = anyio.current_time(), self.ledger
+        now, ledger = clock.now(), self.ledger
         held = ledger.in_work(provider, epoch)
         effects: list[Effect] | None
         match message:
             case schema.Chunk():
-                effects = ledger.chunk(provider, epoch, message, payload, now)
+                effects = self._chunk(provider, epoch, message, payload, now)
             case schema.Resumed():
                 effects = ledger.resumed(provider, epoch, message, now)
             case schema.SegmentDone():
@@ -274,6 +297,54 @@ class Dispatcher:
         if not isinstance(message, schema.Chunk):
             self._pump_provider(provider)
 
+    def _chunk(
+        self, provider: str, epoch: int, chunk: schema.Chunk, payload: Payload, now: float
+    ) -> list[Effect] | None:
+        arena = chunk.descriptors[0][0]
+        if not arena:
+            return self.ledger.chunk(provider, epoch, chunk, payload, now)
+        if payload:
+            raise Violation(f"{len(payload)} bytes of payload beside pieces in an arena")
+        slots = self._arenas.loans.take(self._gateway.arena(provider, epoch), chunk.descriptors)
+        effects: list[Effect] | None = None
+        lent = False
+        try:
+            due = self.ledger.due(provider, epoch, chunk.req, chunk.attempt)
+            if due is False:
+                # What is spoken before its turn is kept for long, and a loan is always somebody's who reads it.
+                chunk, payload = self._arenas.copied(chunk)
+            effects = self.ledger.chunk(provider, epoch, chunk, payload, now)
+            lent = due is True and effects is not None
+        finally:
+            if not lent:
+                self._arenas.give(arena, slots)
+        return effects
+
+    def _shared(self, effect: ToClient, chunk: schema.Chunk) -> ToClient:
+        """Sound in an arena, lent to a session that has mapped it, or copied for one that has not."""
+        arena = chunk.descriptors[0][0]
+        slots = [offset // SLOT_BYTES for _, offset, _, _ in chunk.descriptors]
+        if self._outbox.maps(effect.session, arena):
+            self._arenas.loans.lend(effect.session, chunk.req, chunk.seq, arena, slots)
+            return effect
+        message, payload = self._arenas.copied(chunk)
+        self._arenas.give(arena, slots)
+        return ToClient(effect.session, message, payload)
+
+    def _release(self, worker: Worker, arena: Arena) -> None:
+        """Tell a provider where it may write anew."""
+        for slots in self._arenas.loans.news(arena.id, wire.MAX_RANGES):
+            release = schema.Release(boot=self.ledger.boot, epoch=worker.epoch, slots=slots)
+            self._gateway.send(ToProvider(worker.provider, worker.epoch, release))
+
+    def _release_some(self) -> None:
+        """Who speaks, and has written much of its arena full, need not wait for its next segment."""
+        for actor in self._gateway.actors.values():
+            for worker in actor.workers:
+                arena = worker.arena if worker.phase is fsm.Phase.BUSY else None
+                if arena is not None and self._arenas.loans.due(arena.id):
+                    self._release(worker, arena)
+
     def _job_ended(self, provider: str, epoch: int, *, delivered: bool, unwanted: bool) -> None:
         worker = self._gateway.worker(provider, epoch)
         if worker is not None:
@@ -290,7 +361,7 @@ class Dispatcher:
 
     def _assign(self, request: Request) -> None:
         """Find who speaks a request that is new or stranded; if there is nobody, it ends."""
-        now = anyio.current_time()
+        now = clock.now()
         try:
             chosen = self._choose(request)
         except errors.VoiceboxError as error:
@@ -370,7 +441,7 @@ class Dispatcher:
 
     def _pump_provider(self, provider: str) -> None:
         """Give a provider as much as it takes, and let it have as many processes as it needs."""
-        actor, now = self._gateway.actors[provider], anyio.current_time()
+        actor, now = self._gateway.actors[provider], clock.now()
         while (request := self._next_for(provider)) is not None:
             if not any(worker.serving for worker in actor.workers):
                 self._demand(provider, request)
@@ -408,7 +479,11 @@ class Dispatcher:
         self._turn += 1
         self._served[request.session] = self._turn
         worker.post(fsm.JobStarted())
-        self._do(self.ledger.dispatch(request, work, worker.epoch, anyio.current_time()))
+        free = None
+        if worker.arena is not None:
+            self._outbox.offer(request.session, worker.arena)
+            free = next(self._arenas.loans.news(worker.arena.id, wire.MAX_RANGES), None)
+        self._do(self.ledger.dispatch(request, work, worker.epoch, clock.now(), free))
 
     def in_work(self, provider: str, epoch: int) -> int:
         """How many segments this incarnation has."""
@@ -439,7 +514,7 @@ class Dispatcher:
     def _memory_left(self, *, ahead: bool = True) -> bool:
         """Whether there is room for more sound; if not, whoever holds some without reading it makes room."""
         budget = self._config.daemon.audio_memory_mb * 1_000_000
-        now = anyio.current_time()
+        now = clock.now()
         while self.ledger.held_bytes(ahead=ahead) >= budget:
             session = longest_idle(self.ledger.windows, now)
             if session is None:
@@ -466,7 +541,7 @@ class Dispatcher:
     # --- ends
 
     def _expire(self) -> None:
-        self._do(self.ledger.expire(anyio.current_time()))
+        self._do(self.ledger.expire(clock.now()))
         self._arm()
 
     def _arm(self) -> None:
@@ -480,7 +555,7 @@ class Dispatcher:
         """The daemon is ending: end what is left."""
         gone = errors.ShuttingDown("the daemon is ending")
         for request in list(self.ledger.requests.values()):
-            self._do(self.ledger.fail(request, gone, anyio.current_time()))
+            self._do(self.ledger.fail(request, gone, clock.now()))
 
     async def acknowledged(self) -> None:
         """Wait until every client has read how its requests ended."""
@@ -504,7 +579,9 @@ class Dispatcher:
             if isinstance(effect, ToProvider):
                 self._gateway.send(effect)
             elif isinstance(effect, ToClient):
-                if isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
+                if isinstance(effect.message, schema.Chunk) and effect.message.descriptors[0][0]:
+                    effect = self._shared(effect, effect.message)
+                elif isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
                     self._ended(effect.session, effect.message)
                 self._outbox.send(effect)
         for request in stranded:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from voicebox_protocol import configuration, errors, schema
 from voicebox_protocol.configuration import Config, ProviderConfig
 from voicebox_protocol.fit import nearest
 from voiceboxd import bundles, registry
 from voiceboxd import provider_state as fsm
 from voiceboxd.dispatcher import Dispatcher
+from voiceboxd.logs import log
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
 from voiceboxd.registry import BUNDLE, Installed
-
-log = structlog.get_logger()
 
 _MOST_SOURCE = 1024 * 1024
 _FAILED = frozenset({fsm.Phase.STOPPED, fsm.Phase.BACKOFF, fsm.Phase.FAILED, fsm.Phase.QUARANTINED})

@@ -213,8 +213,10 @@ class Ledger:
             return None
         return lookahead.waiting(request, depth)
 
-    def dispatch(self, request: Request, work: Work, epoch: int, now: float) -> list[Effect]:
-        """Hand a waiting segment to an incarnation of the assigned provider."""
+    def dispatch(
+        self, request: Request, work: Work, epoch: int, now: float, free: list[tuple[int, int]] | None = None
+    ) -> list[Effect]:
+        """Hand a waiting segment to an incarnation of the assigned provider, and tell it which slots of its arena are free."""
         assignment = request.assignment
         assert assignment is not None
         provider = assignment.provider
@@ -223,7 +225,7 @@ class Ledger:
         work.attempt, work.at = request.attempts, (provider, epoch)
         work.seq, work.proof_owed, work.postponed, work.begun = 0, work.frames > 0, False, now
         self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
-        order = messages.synthesize(self.boot, request, work, epoch, now)
+        order = messages.synthesize(self.boot, request, work, epoch, now, free)
         return [ToProvider(provider, epoch, order, work.segment.text.encode()), *self._grant(request)]
 
     def chunk(
@@ -247,6 +249,11 @@ class Ledger:
         work.held.append(held)
         self.windows[request.session].reserve(sum(held.counts), rate)
         return []
+
+    def due(self, provider: str, epoch: int, req: str, attempt: int) -> bool | None:
+        """Whether what comes of this attempt goes to the client at once; None if it is stale."""
+        found = self._at_work(provider, epoch, req, attempt)
+        return None if found is None else found[1] is found[0].work
 
     def _lend(self, request: Request, work: Work, held: Held, now: float) -> ToClient:
         if request.first_audio is None:

@@ -1,83 +1,100 @@
-"""A ROUTER on the event loop. The socket's file descriptor is edge-triggered: any send, receive or look at EVENTS may
-consume the edge, so each of them is followed by a look of our own, and the reader is woken if there is something to read.
+"""A ROUTER on the event loop. The socket's file descriptor is edge-triggered: any send, or look at it, may consume the edge, so
+each of them is followed by a look that finds nothing to read; from then on the descriptor tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import anyio
-import anyio.lowlevel
 import zmq
+from zmq.backend import Socket
 
 from voicebox_protocol import wire
 from voiceboxd.effects import Payload
 
+# A peer that never pauses must not keep the loop from everybody else.
 _BATCH = 64
+# As plain numbers, and for small frames without pyzmq's own wrapper: arithmetic with its enums, and its looking at what kind
+# of thing each frame is, would take longer than sending does.
+_NOW, _MORE, _READABLE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.POLLIN)
+_send = Socket.send
+
+Take: TypeAlias = Callable[[list[zmq.Frame]], None]
 
 
 class Link:
     """Owns one ROUTER. Sends never wait: what a peer has not taken is bounded by credit, and by the high-water mark
-    beyond which a peer counts as gone."""
+    beyond which a peer counts as gone. What comes is handed over on the loop itself, for a task that has to be woken
+    for each message costs more than most messages do."""
 
     def __init__(self, router: zmq.Socket[bytes]) -> None:
         self._router = router
         self._descriptor = cast(int, router.getsockopt(zmq.FD))
-        self._readable = anyio.Event()
+        self._take: Take | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._looking = False
         self._closed = False
 
     def send(self, peer: bytes, header: bytes, payload: Payload | None = None) -> bool:
         """Send one message; False if the peer is gone or takes nothing any more."""
-        frames: list[Any] = [peer, wire.MAGIC, header]
-        if payload is not None:
-            frames.append(payload)
         try:
-            self._router.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            _send(self._router, peer, _MORE)
+            _send(self._router, wire.MAGIC, _MORE)
+            if payload is None:
+                _send(self._router, header, _NOW)
+            else:
+                _send(self._router, header, _MORE)
+                self._router.send(payload, _NOW, copy=False)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
             return False
         finally:
-            self._publish()
+            self._look_soon()
         return True
 
-    async def watch(self) -> None:
-        """Runs in the owner's task group: the only task that waits on the descriptor."""
-        while True:
-            await anyio.wait_readable(self._descriptor)
-            self._publish()
+    async def serve(self, take: Take) -> None:
+        """Hand every message to `take`, for ever; whatever that raises goes to the loop's exception handler."""
+        self._take, self._loop = take, asyncio.get_running_loop()
+        self._loop.add_reader(self._descriptor, self._look)
+        try:
+            self._look_soon()
+            await anyio.sleep_forever()
+        finally:
+            self._loop.remove_reader(self._descriptor)
+            self._take = self._loop = None
 
-    async def receive(self) -> Sequence[list[zmq.Frame]]:
-        """At least one message, at most a batch: as many as came, so that one wake-up serves them all."""
-        # A peer that never pauses must not keep the loop from everybody else.
-        await anyio.lowlevel.checkpoint()
-        while True:
-            batch = self._drain()
-            if batch:
-                return batch
-            waited = self._readable
-            if not self._publish():
-                await waited.wait()
+    def _look_soon(self) -> None:
+        if self._loop is not None and not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
 
-    def _drain(self) -> list[list[zmq.Frame]]:
-        batch: list[list[zmq.Frame]] = []
-        while len(batch) < _BATCH:
-            try:
-                batch.append(self._router.recv_multipart(zmq.NOBLOCK, copy=False))
-            except zmq.Again:
-                break
-        self._publish()
-        return batch
+    def _look(self) -> None:
+        # Until it is over, nothing that is sent meanwhile needs a look of its own.
+        self._looking = True
+        drained = False
+        try:
+            drained = self._drain()
+        finally:
+            self._looking = False
+            if not drained:
+                self._look_soon()
 
-    def _publish(self) -> bool:
-        if self._closed:
-            return False
-        readable = bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
-        if readable:
-            self._readable.set()
-            self._readable = anyio.Event()
-        return readable
+    def _drain(self) -> bool:
+        """Take a batch; True if there is no more, which a look at the socket's events has shown."""
+        for _ in range(_BATCH):
+            if self._closed or self._take is None:
+                return True
+            if not cast(int, self._router.getsockopt(zmq.EVENTS)) & _READABLE:
+                return True
+            frames = [self._router.recv(_NOW, copy=False)]
+            while frames[-1].more:
+                frames.append(self._router.recv(_NOW, copy=False))
+            self._take(frames)
+        return False
 
     def close(self) -> None:
         """Let queued messages go out for a moment, then close."""

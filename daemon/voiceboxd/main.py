@@ -83,7 +83,6 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
         # From here on clients get in; everything below is heavy.
         import anyio
 
-        _import_structlog()
         from voiceboxd import logs
         from voiceboxd.app import App, Doors, Setting
         from voiceboxd.worker import Door
@@ -108,18 +107,6 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
     finally:
         context.destroy(linger=0)
         transport.close()
-
-
-def _import_structlog() -> None:
-    """Without rich, which is there for the command line: structlog would load it for coloured tracebacks that nobody here
-    prints, and take some 100 ms and 5 MB more."""
-    if "rich" in sys.modules:
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment]
-    try:
-        import structlog  # noqa: F401
-    finally:
-        del sys.modules["rich"]
 
 
 def _configuration() -> Config:

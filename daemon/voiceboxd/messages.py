@@ -34,7 +34,9 @@ def notice(boot: str, request: Request, code: str, words: str) -> ToClient:
     return ToClient(request.session, schema.Notice(boot=boot, req=request.req, code=code, message=words[:_WORDS_TOLD]))
 
 
-def synthesize(boot: str, request: Request, work: Work, epoch: int, now: float) -> schema.Synthesize:
+def synthesize(
+    boot: str, request: Request, work: Work, epoch: int, now: float, free: list[tuple[int, int]] | None
+) -> schema.Synthesize:
     """The order to speak one of its segments."""
     say, assignment = request.say, request.assignment
     assert assignment is not None
@@ -57,6 +59,7 @@ def synthesize(boot: str, request: Request, work: Work, epoch: int, now: float) 
         options=say.options,
         from_frame=work.frames or None,
         deadline_ms=None if request.deadline is None else max(0, int((request.deadline - now) * 1000)),
+        free_slots=free,
     )
 
 

@@ -18,12 +18,10 @@ from typing import Any
 import anyio
 import anyio.abc
 import psutil
-import structlog
 
 from voicebox_protocol.startline import StartLine
 from voiceboxd.death_watch import DeathPage, DeathWatch, dying_code
-
-log = structlog.get_logger()
+from voiceboxd.logs import log
 
 _LOG_LIMIT = 1_000_000
 _TAIL = 5
@@ -44,6 +42,7 @@ class ProviderProcess:
         self._log_start = log_start
         self._page: DeathPage | None = None
         self._on_dying: Callable[[str], None] | None = None
+        self._facts: psutil.Process | None = None
         self.pid = process.pid
 
     @classmethod
@@ -57,12 +56,13 @@ class ProviderProcess:
         at all where the system has no such notice, nor for an orderly end or one whose exit is known as soon.
         """
         page = DeathPage.make() if on_dying is not None else None
+        inherited = [] if start.arena_fd is None else [start.arena_fd]
         if page is None or on_dying is None:
-            spawned = await cls._open(command, log)
+            spawned = await cls._open(command, log, *inherited)
             await spawned._tell(start)
             return spawned
         try:
-            spawned = await cls._open(command, log, page.descriptor)
+            spawned = await cls._open(command, log, page.descriptor, *inherited)
             await spawned._tell(start._replace(death_fd=page.descriptor))
         finally:
             page.close()
@@ -146,7 +146,9 @@ class ProviderProcess:
     def memory(self) -> int | None:
         """Resident bytes, None if it is gone."""
         try:
-            return int(psutil.Process(self.pid).memory_info().rss)
+            if self._facts is None:
+                self._facts = psutil.Process(self.pid)
+            return int(self._facts.memory_info().rss)
         except psutil.Error:
             return None
 

@@ -13,8 +13,8 @@ import psutil
 
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.configuration import ProviderConfig, keep_alive_seconds
+from voiceboxd import clock, recycling, staffing
 from voiceboxd import provider_state as fsm
-from voiceboxd import recycling, staffing
 from voiceboxd.process import log_of, tail
 from voiceboxd.provider_state import Phase
 from voiceboxd.registry import Installed
@@ -102,7 +102,7 @@ class ProviderActor:
         self._recycling = _recycling(entry.config)
         self._workers = [self._new_worker()]
         self._timer = workshop.timers.timer(self.review)
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
         self._reason: str | None = None
         self._rested_since = -math.inf
         self._worn: dict[int, str] = {}
@@ -171,7 +171,7 @@ class ProviderActor:
 
     def want(self) -> None:
         """Somebody wants it loaded."""
-        self._rested_since = anyio.current_time()
+        self._rested_since = clock.now()
         coming = self._coming()
         if not any(_hopeful(worker) for worker in self._workers if worker.phase is not Phase.DRAINING):
             self._start_one()
@@ -194,6 +194,8 @@ class ProviderActor:
 
     async def changed(self) -> None:
         """Wait until something has happened to it."""
+        if self._changed is None:
+            self._changed = anyio.Event()
         await self._changed.wait()
 
     # --- how many there are
@@ -209,7 +211,7 @@ class ProviderActor:
         for _ in range(len(coming) + restarting, wanted.processes):
             self._start_one()
         self._end_some(coming, wanted.processes)
-        self._timer.set(None if wanted.again is None else anyio.current_time() + wanted.again)
+        self._timer.set(None if wanted.again is None else clock.now() + wanted.again)
 
     def has_place(self, worker: Worker) -> bool:
         """Whether there would be too few without it, or none at all."""
@@ -241,7 +243,7 @@ class ProviderActor:
         worker.post(fsm.Demand(speak=True))
 
     def _situation(self) -> staffing.Situation:
-        now = anyio.current_time()
+        now = clock.now()
         busy = [worker for worker in self._workers if worker.serving and self._at_work(worker)]
         waiting = self._listener.waiting(self.id)
         if busy or waiting:
@@ -278,12 +280,13 @@ class ProviderActor:
             self._note_reason(worker)
         if worker.phase is not before and worker.phase not in fsm.ALIVE:
             self._worn.pop(worker.epoch, None)
-        self._changed.set()
-        self._changed = anyio.Event()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
         if worker.phase is not before:
             self._tell_of_end(worker)
         if worker.phase is Phase.READY and before in fsm.SERVING:
-            self._rested_since = anyio.current_time()
+            self._rested_since = clock.now()
 
     def _tell_of_end(self, worker: Worker) -> None:
         """Nobody may be left waiting for one that does not come: not for its Hello, and not for its work."""
@@ -330,7 +333,7 @@ class ProviderActor:
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the state."""
-        own, now = self.capabilities, anyio.current_time()
+        own, now = self.capabilities, clock.now()
         there = [worker for worker in self._workers if worker.pid or worker.phase is not Phase.STOPPED]
         lead = max(there, key=lambda worker: worker.phase is self.phase, default=self._workers[0])
         waits = lead.phase in fsm.RESTING and lead.state.wake_at is not None

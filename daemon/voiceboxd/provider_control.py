@@ -6,16 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import anyio
-import structlog
 
 from voicebox_protocol import errors, wire
 from voicebox_protocol.fit import nearest
 from voiceboxd import provider_state as fsm
 from voiceboxd.ledger import Ledger
+from voiceboxd.logs import log
 from voiceboxd.process import log_of, tail
 from voiceboxd.provider_actor import ProviderActor
-
-log = structlog.get_logger()
 
 _READY = frozenset({fsm.Phase.READY, fsm.Phase.BUSY})
 _BY_HAND = "it was stopped by hand"

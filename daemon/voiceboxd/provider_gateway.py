@@ -5,25 +5,25 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import anyio
 import msgspec
-import structlog
 import zmq
 
 from voicebox_protocol import __version__, schema, wire
+from voicebox_protocol.arena import FEATURE
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.plain import is_plain
 from voiceboxd import provider_state as fsm
 from voiceboxd.candidates import Candidate
 from voiceboxd.effects import Payload, ToProvider, Violation
 from voiceboxd.link import Link
+from voiceboxd.logs import log
 from voiceboxd.provider_actor import Listener, ProviderActor
 from voiceboxd.tally import Tally
 from voiceboxd.worker import Worker
-
-log = structlog.get_logger()
 
 
 class Floor(Listener, Protocol):
@@ -89,6 +89,11 @@ class ProviderGateway:
         actor = self.actors.get(provider)
         return actor.worker(epoch) if actor is not None else None
 
+    def arena(self, provider: str, epoch: int) -> int:
+        """The arena of an incarnation; 0 if it has none."""
+        worker = self.worker(provider, epoch)
+        return worker.arena.id if worker is not None and worker.arena is not None else 0
+
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
         """Ask an incarnation to exit; False if it cannot be reached."""
         if (provider, epoch) not in self._routes:
@@ -98,9 +103,7 @@ class ProviderGateway:
 
     async def serve(self, floor: Floor) -> None:
         """Takes what providers send, for ever."""
-        while True:
-            for frames in await self._link.receive():
-                self._take(frames, floor)
+        await self._link.serve(partial(self._take, floor=floor))
 
     def _take(self, frames: list[zmq.Frame], floor: Floor) -> None:
         peer = frames[0].bytes
@@ -162,6 +165,7 @@ class ProviderGateway:
         if able is None:
             # Fault follows. One that is not wanted would be asked to leave first, and the reason be lost.
             return
+        worker.share(mapped=FEATURE in (hello.features or ()))
         actor.capabilities = able
         worker.post(fsm.HelloCame())
         floor.provider_described(actor.id)

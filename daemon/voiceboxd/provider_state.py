@@ -9,9 +9,12 @@ It knows no process, socket or clock; `Worker` carries its effects out and wakes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from voiceboxd.restart import RestartPolicy, after_failure
 
@@ -66,12 +69,12 @@ class History(NamedTuple):
     restarts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderState:
-    """A snapshot. Times are seconds of the daemon's monotonic clock; `wake_at` is when to send `Tick`, None for never."""
+class ProviderState(msgspec.Struct, frozen=True):
+    """A snapshot, of a kind that is quick to make anew. Times are seconds of the daemon's monotonic clock; `wake_at` is when to
+    send `Tick`, None for never."""
 
     limits: Limits = Limits()
-    history: History = History()  # noqa: RUF009 (a NamedTuple)
+    history: History = History()
     phase: Phase = Phase.STOPPED
     epoch: int = 0
     wake_at: float | None = None

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import structlog
 
 from voicebox_protocol.configuration import Config, ProviderConfig
 from voicebox_protocol.errors import InvalidConfig
 from voiceboxd import bundles
-
-log = structlog.get_logger()
+from voiceboxd.logs import log
 
 GROUP = "voicebox.engines"
 BUNDLE = "provider add"

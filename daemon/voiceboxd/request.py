@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from voicebox_protocol import errors, schema, wire
@@ -79,7 +79,13 @@ class Run:
     reason: str | None = None
 
     def as_map(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "provider": self.provider,
+            "voice": self.voice,
+            "epoch": self.epoch,
+            "outcome": self.outcome,
+            "reason": self.reason,
+        }
 
 
 class Held(NamedTuple):

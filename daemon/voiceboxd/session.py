@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 MAX_UNATTACHED = 256
@@ -13,7 +13,8 @@ MAX_UNATTACHED = 256
 
 @dataclass(slots=True)
 class Session:
-    """One client. `attached` while it holds the session door open, which it must to ask for speech; `hang_up` closes it."""
+    """One client. `attached` while it holds the session door open, which it must to ask for speech; `hang_up` closes it, and
+    `tell` says something there: False if that cannot be said. Arenas that it was offered it may map, and say so."""
 
     id: str
     peer: bytes
@@ -21,6 +22,10 @@ class Session:
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     attached: bool = False
     hang_up: Callable[[], None] = lambda: None
+    tell: Callable[[bytes, list[int]], bool] = lambda _line, _descriptors: False
+    shares: bool = False
+    offered: set[int] = field(default_factory=set)
+    mapped: set[int] = field(default_factory=set)
 
 
 class Sessions:
@@ -49,6 +54,9 @@ class Sessions:
         session = Session(secrets.token_hex(8), peer, agent)
         self._by_peer[peer] = self._by_id[session.id] = session
         return session, gone
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._by_id.values())
 
     def of_peer(self, peer: bytes) -> Session | None:
         return self._by_peer.get(peer)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import anyio.abc
-import structlog
 
+from voiceboxd.logs import log
 from voiceboxd.session import Session, Sessions
-
-log = structlog.get_logger()
 
 _TOKEN_WAIT = 5.0
 _LONGEST_LINE = 128
@@ -22,13 +21,11 @@ _OUT_OF_FDS_PAUSE = 0.1
 class SessionServer:
     """Owns the listening socket and one task a client, each waiting for the end of its connection."""
 
-    def __init__(
-        self, listener: socket.socket, sessions: Sessions, closed: Callable[[Session], None], most: int
-    ) -> None:
+    def __init__(self, listener: socket.socket, sessions: Sessions, left: Callable[[Session], None], most: int) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._sessions = sessions
-        self._closed = closed
+        self._left = left
         self._most = most
         self._open = 0
 
@@ -65,17 +62,23 @@ class SessionServer:
             if session is not None:
                 with anyio.CancelScope() as scope:
                     session.hang_up = scope.cancel
+                    session.tell = partial(_tell, connection)
                     connection.send(b"OK\n")
                     await _end_of(connection)
-        except OSError as error:
-            log.debug("session door", error=str(error))
+                if scope.cancelled_caught:
+                    # It is told, and may still read what was lent to it until it goes.
+                    connection.shutdown(socket.SHUT_WR)
+                    await _end_of(connection)
+        except OSError:
+            # Its end, as good as any other.
+            pass
         except Exception:
             log.exception("a session door could not be attended")
         finally:
             self._open -= 1
             connection.close()
             if session is not None:
-                self._closed(session)
+                self._left(session)
 
     def close(self) -> None:
         """Close the door: every client learns at once."""
@@ -94,6 +97,16 @@ async def _line(connection: socket.socket) -> str:
     with contextlib.suppress(UnicodeDecodeError):
         return line.decode("ascii").strip()
     return ""
+
+
+def _tell(connection: socket.socket, line: bytes, descriptors: list[int]) -> bool:
+    """Say a line, and hand descriptors over with it; False if the client takes neither."""
+    try:
+        if descriptors:
+            return socket.send_fds(connection, [line], descriptors) == len(line)
+        return connection.send(line) == len(line)
+    except OSError:
+        return False
 
 
 async def _end_of(connection: socket.socket) -> None:

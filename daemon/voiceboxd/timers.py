@@ -1,16 +1,16 @@
-"""One alarm clock for the daemon: callbacks at points of its monotonic clock, one sleeping task, no polling."""
+"""One alarm clock for the daemon: callbacks at points of its monotonic clock, one of which the loop waits for; no polling."""
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import math
 from collections.abc import Callable
 
 import anyio
-import structlog
 
-log = structlog.get_logger()
+from voiceboxd.logs import log
 
 
 class Timer:
@@ -55,12 +55,13 @@ class Timer:
 
 
 class Timers:
-    """Owns the heap and the task that sleeps until its first entry."""
+    """Owns the heap, and what the loop is to call when its first entry is due."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
-        self._changed = anyio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._armed: asyncio.TimerHandle | None = None
 
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A new timer, not set."""
@@ -68,29 +69,45 @@ class Timers:
 
     def push(self, at: float, timer: Timer) -> None:
         heapq.heappush(self._heap, (at, next(self._count), timer))
-        if self._heap[0][2] is timer:
-            self._changed.set()
+        self._arm()
 
     def prune(self) -> None:
         """Drop what will not ring from the head, so that nobody wakes up for it."""
         while self._heap and self._heap[0][2].lapsed(self._heap[0][0]):
             heapq.heappop(self._heap)
-            self._changed.set()
+        self._arm()
 
     async def run(self) -> None:
         """Rings what is due, for ever."""
-        while True:
-            self._ring_due()
-            deadline = self._heap[0][0] if self._heap else math.inf
-            self._changed = anyio.Event()
-            with anyio.CancelScope(deadline=deadline):
-                await self._changed.wait()
+        self._loop = asyncio.get_running_loop()
+        self._arm()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._loop = None
+            self._disarm()
+
+    def _arm(self) -> None:
+        first = self._heap[0][0] if self._heap else None
+        if self._loop is None or (self._armed is not None and self._armed.when() == first):
+            return
+        self._disarm()
+        if first is not None:
+            self._armed = self._loop.call_at(first, self._ring_due)
+
+    def _disarm(self) -> None:
+        if self._armed is not None:
+            self._armed.cancel()
+            self._armed = None
 
     def _ring_due(self) -> None:
-        while self._heap and self._heap[0][0] <= anyio.current_time():
+        assert self._loop is not None
+        self._armed, now = None, self._loop.time()
+        while self._heap and self._heap[0][0] <= now:
             at, _, timer = heapq.heappop(self._heap)
             try:
                 timer.ring(at)
             except Exception:
                 # One thing that goes wrong at its hour must not stop the clock for all others.
                 log.exception("a timer failed")
+        self._arm()

@@ -6,22 +6,24 @@ import os
 import random
 import secrets
 from collections import deque
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import anyio
 import anyio.abc
-import structlog
+from msgspec.structs import replace
 
 from voicebox_protocol.startline import StartLine
+from voiceboxd import clock
 from voiceboxd import provider_state as fsm
+from voiceboxd.arenas import Arena, Arenas
+from voiceboxd.logs import log
 from voiceboxd.process import Children, ProviderProcess, describe_exit, leashed, log_of, our_runner
 from voiceboxd.recycling import Wear
 from voiceboxd.registry import Installed
 from voiceboxd.timers import Timers
 
-log = structlog.get_logger()
+_WEIGH_EVERY_S = 0.2
 
 
 class Door(NamedTuple):
@@ -39,6 +41,7 @@ class Workshop(NamedTuple):
     timers: Timers
     tasks: anyio.abc.TaskGroup
     log_dir: Path
+    arenas: Arenas
 
 
 class Foreman(Protocol):
@@ -88,8 +91,15 @@ class Worker:
         self.device: str | None = None
         self.vram_bytes: int | None = None
         self.wear = Wear(0)
+        self._weighed = 0.0
+        self._memory: Arena | None = None
+        self.arena: Arena | None = None
 
     # --- how it is
+
+    @property
+    def provider(self) -> str:
+        return self._foreman.entry.id
 
     @property
     def state(self) -> fsm.ProviderState:
@@ -122,10 +132,27 @@ class Worker:
         return self._process.memory() if self._process else None
 
     def note_wear(self) -> None:
-        """A segment is done: note what it cost."""
-        jobs, memory = self.wear.jobs + 1, self.memory()
+        """A segment is done: note what it cost. Where many are done in a moment, not each has its memory weighed."""
+        jobs, now = self.wear.jobs + 1, clock.now()
+        if jobs > 1 and now < self._weighed + _WEIGH_EVERY_S:
+            self.wear = self.wear._replace(jobs=jobs)
+            return
+        memory, self._weighed = self.memory(), now
         first = self.wear if self.wear.jobs else Wear(0, memory, memory, self.vram_bytes, self.vram_bytes)
         self.wear = first._replace(jobs=jobs, memory=memory, vram=self.vram_bytes)
+
+    def share(self, *, mapped: bool) -> None:
+        """Its process has mapped the memory that it was given for its sound, or has not."""
+        memory = self._memory
+        if memory is not None and mapped and self._workshop.arenas.open(memory):
+            self.arena = memory
+        else:
+            self._unshare()
+
+    def _unshare(self) -> None:
+        memory, self._memory, self.arena = self._memory, None, None
+        if memory is not None:
+            self._workshop.arenas.close(memory)
 
     @property
     def end(self) -> anyio.Event:
@@ -150,8 +177,10 @@ class Worker:
         before = self._state.phase
         if isinstance(event, fsm.JobStarted):
             self._worked = self.epoch
-        shared = replace(self._state, history=self._foreman.history)
-        self._state, effects = fsm.advance(shared, event, anyio.current_time())
+        state = self._state
+        if state.history is not self._foreman.history:
+            state = replace(state, history=self._foreman.history)
+        self._state, effects = fsm.advance(state, event, clock.now())
         self._foreman.history = self._state.history
         self._timer.set(self._state.wake_at)
         phase = self._state.phase
@@ -211,9 +240,11 @@ class Worker:
             command = leashed(config.command) if config.command else our_runner()
             # Others' programs know nothing of the death notice; their process handle tells.
             told = None if config.command else lambda reason: self._dies(epoch, reason)
+            self._memory = None if config.command else self._workshop.arenas.make()
             log_file = log_of(self._workshop.log_dir, self._foreman.entry.id)
             process = await ProviderProcess.spawn(command, self._start_line(epoch), log_file, told)
         except (OSError, ValueError) as error:
+            self._unshare()
             return f"it could not be started: {error}", None
         self._process = process
         try:
@@ -227,6 +258,7 @@ class Worker:
             process.kill()
             self._workshop.children.remove(process.pid)
             self._process = None
+            self._unshare()
         # What an engine wrote once it had texts to speak may quote them, and goes no further than its own log.
         words = process.last_words() if code and self._worked != epoch else ""
         return describe_exit(code) + (f" ({words})" if words else ""), code
@@ -237,7 +269,7 @@ class Worker:
             self.post(fsm.Dying(reason))
 
     def _start_line(self, epoch: int) -> StartLine:
-        entry, door = self._foreman.entry, self._workshop.door
+        entry, door, memory = self._foreman.entry, self._workshop.door, self._memory
         return StartLine(
             address=door.address,
             provider=entry.id,
@@ -247,4 +279,7 @@ class Worker:
             engine=entry.config.engine or "",
             server_key=door.server_key,
             settings=entry.config.settings,
+            arena_fd=memory.descriptor if memory else None,
+            arena=memory.id if memory else 0,
+            arena_slots=memory.slots if memory else 0,
         )

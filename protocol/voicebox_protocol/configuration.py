@@ -26,13 +26,14 @@ ID_RULE = "1 to 32 of a-z, 0-9, - and _"
 
 
 class DaemonConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """`[daemon]`. Minutes and seconds as named."""
+    """`[daemon]`. Minutes, seconds and megabytes as named; `arena_mb` for each provider process, 0 for no shared memory."""
 
     idle_minutes: _Positive = 30.0
     max_requests: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 512
     max_requests_per_client: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 128
     shutdown_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     audio_memory_mb: _Positive = 256.0
+    arena_mb: Annotated[float, msgspec.Meta(ge=0, le=4096)] = 8.0
 
 
 class SpeechConfig(msgspec.Struct, forbid_unknown_fields=True):

@@ -34,6 +34,10 @@ _PYTHON: dict[str, Any] = {
         list[tuple[_U32, _U64, _U32, _U32]],
         msgspec.Meta(min_length=1, max_length=wire.MAX_DESCRIPTORS),
     ],
+    "ranges": Annotated[
+        list[tuple[_U32, _U32]],
+        msgspec.Meta(min_length=1, max_length=wire.MAX_RANGES),
+    ],
 }
 
 
@@ -62,7 +66,7 @@ def _build(kind: wire.Kind) -> type[Message]:
         tag=kind.name,
         kw_only=True,
         omit_defaults=True,
-        gc=any(field.type in ("map", "maps", "names", "descriptors") for field in kind.fields),
+        gc=any(field.type in ("map", "maps", "names", "descriptors", "ranges") for field in kind.fields),
     )
     built.__doc__ = kind.meaning
     return built

@@ -91,6 +91,10 @@ class Credit(Message, tag="Credit", kw_only=True):
     first: int
     last: int
 
+class Mapped(Message, tag="Mapped", kw_only=True):
+    boot: str
+    arena: int
+
 class Cancel(Message, tag="Cancel", kw_only=True):
     boot: str
     req: str
@@ -300,6 +304,7 @@ class Synthesize(Message, tag="Synthesize", kw_only=True):
     options: dict[str, Any] | None = None
     from_frame: int | None = None
     deadline_ms: int | None = None
+    free_slots: list[tuple[int, int]] | None = None
 
 class Resumed(Message, tag="Resumed", kw_only=True):
     epoch: int
@@ -329,6 +334,11 @@ class SegmentCancelled(Message, tag="SegmentCancelled", kw_only=True):
     req: str
     attempt: int
     segment: int
+
+class Release(Message, tag="Release", kw_only=True):
+    boot: str
+    epoch: int
+    slots: list[tuple[int, int]]
 
 class Exit(Message, tag="Exit", kw_only=True):
     boot: str

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 class StartLine(NamedTuple):
     """What a provider must know to reach its daemon. `settings` come from the user's configuration, unread by us.
 
-    `death_fd` is a descriptor that our own runner inherits, for its death notice; None where there is none.
+    `death_fd` and `arena_fd` are descriptors that our own runner inherits, for its death notice and for its sound; None
+    where there is none. The arena has a number, `arena`, and so many slots.
     """
 
     address: str
@@ -24,6 +25,9 @@ class StartLine(NamedTuple):
     server_key: str | None = None
     settings: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
     death_fd: int | None = None
+    arena_fd: int | None = None
+    arena: int = 0
+    arena_slots: int = 0
 
     def encode(self) -> bytes:
         """One line of JSON, ended by a newline; what JSON does not know (TOML's dates) goes as text."""

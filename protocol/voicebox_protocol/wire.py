@@ -29,6 +29,7 @@ RESUMED = ("exact", "segment", "next")
 # What a daemon names in `Welcome.features`. resume: it takes `Say.from_segment`.
 RESUME = "resume"
 FEATURES = (RESUME,)
+MAX_RANGES = 4096
 
 # Types of fields. Text is bounded in characters, lists in items; numbers by their width.
 TYPES = {
@@ -44,6 +45,7 @@ TYPES = {
     "map": "map with string keys",
     "maps": "list of at most 1024 maps with string keys",
     "descriptors": "list of 1 to 256 lists [arena u32, offset u64, frames u32, crc32 u32]",
+    "ranges": "list of 1 to 4096 lists [first u32, last u32], both inclusive",
 }
 
 
@@ -127,7 +129,7 @@ KINDS: tuple[Kind, ...] = (
             Field("proto_min", "u16", "oldest protocol version the sender speaks", True),
             Field("proto_max", "u16", "newest protocol version the sender speaks", True),
             Field("agent", "name", "program and version, as voicebox_client/0.1.0", True),
-            Field("features", "names", "optional abilities"),
+            Field("features", "names", "optional abilities: arena (clients: shared memory; providers: it is mapped)"),
             Field("token", "id", "the secret that the endpoint file or the start line gave, where it gave one"),
             Field("provider", "id", "providers only: its id, as it was told at its start"),
             Field("epoch", "u32", "providers only: its incarnation, as it was told at its start"),
@@ -210,6 +212,12 @@ KINDS: tuple[Kind, ...] = (
         (_BOOT, _REQ, Field("first", "u64", "first `seq`", True), Field("last", "u64", "last `seq`, inclusive", True)),
     ),
     Kind(
+        "Mapped",
+        _C2D,
+        "The client has mapped an arena that the session door offered; from now on its pieces need no payload.",
+        (_BOOT, Field("arena", "u32", "which one", True)),
+    ),
+    Kind(
         "Cancel",
         (CLIENT_TO_DAEMON, DAEMON_TO_PROVIDER),
         "Stop this request; may come at any time, any number of times.",
@@ -258,7 +266,12 @@ KINDS: tuple[Kind, ...] = (
                 "number of the first piece; counts pieces of the request (client) or attempt (provider)",
                 True,
             ),
-            Field("descriptors", "descriptors", "arena 0: the piece lies in the payload at `offset` bytes", True),
+            Field(
+                "descriptors",
+                "descriptors",
+                "arena 0: the piece lies in the payload at `offset` bytes; else in that arena, and there is no payload",
+                True,
+            ),
             Field("char_start", "u64", "to clients: first character of the segment in the request's text"),
             Field("char_end", "u64", "to clients: one past its last character"),
             Field("marks", "maps", "word times {frame, char_start, char_end}, where the engine knows them"),
@@ -413,8 +426,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "Beat",
         _P2D,
-        "Sent every second while there is work, by the I/O thread, and best at once when work comes after a rest; `steps` counts "
-        "the engine's progress.",
+        "Sent every second while there is work, by the I/O thread, and best within a tenth of one when work comes after a rest; sound "
+        "that goes out does as well. `steps` counts the engine's progress.",
         (
             _EPOCH,
             Field("steps", "u64", "grows whenever the engine got on", True),
@@ -440,6 +453,7 @@ KINDS: tuple[Kind, ...] = (
                 "from_frame", "u64", "frames that the client already has; answer Resumed, then send only what follows"
             ),
             Field("deadline_ms", "u64", "milliseconds left"),
+            Field("free_slots", "ranges", "slots of the provider's arena that are free again, as in Release"),
         ),
         payload="the segment's text, UTF-8",
     ),
@@ -475,6 +489,12 @@ KINDS: tuple[Kind, ...] = (
         (_EPOCH, _REQ, _ATTEMPT, _SEGMENT, *_ERROR_FIELDS),
     ),
     Kind("SegmentCancelled", _P2D, "The segment was stopped, as Cancel asked.", (_EPOCH, _REQ, _ATTEMPT, _SEGMENT)),
+    Kind(
+        "Release",
+        _D2P,
+        "These slots of the provider's arena are free again, and may be written anew; while it speaks, else with Synthesize.",
+        (_BOOT, _EPOCH, Field("slots", "ranges", "numbers of slots", True)),
+    ),
     Kind(
         "Exit",
         _D2P,

@@ -33,12 +33,14 @@ def main() -> int:
 
 
 def _serve(start: StartLine) -> int:
+    from voicebox_provider.arena import open_arena
     from voicebox_provider.greeting import greet
     from voicebox_provider.link import Link
 
     # The engine is asked before the link is made, whose patience for Welcome counts from then on.
-    greeting = greet(start)
-    link = Link(start)
+    arena = open_arena(start)
+    greeting = greet(start, shares=arena is not None)
+    link = Link(start, arena)
     link.open(greeting.hello)
     # numpy comes in with the runner: Hello has left by now, and the thread counts are fixed.
     from voicebox_provider.runner import Runner, report_fault
@@ -46,7 +48,7 @@ def _serve(start: StartLine) -> int:
 
     if isinstance(greeting.engine, Exception):
         return report_fault(link, start.epoch, greeting.engine)
-    desk = Desk(start.provider, greeting.engine, greeting.own, greeting.offered, link)
+    desk = Desk(start.provider, greeting.engine, greeting.own, greeting.offered, link, arena)
     return Runner(link, start.epoch, desk).run()
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from voicebox_protocol import wire
+from voicebox_protocol.arena import SLOT_BYTES, SLOT_FRAMES
 from voicebox_protocol.errors import ProviderFailed
 from voicebox_protocol.schema import Chunk, Message, Resumed, Synthesize
+from voicebox_provider.arena import Arena
 from voicebox_provider.engine import Mark
 from voicebox_provider.resample import Resampler
 
@@ -28,6 +30,7 @@ MAX_MARKS = 512
 _FRAME_BYTES = 4
 _INLINE = 0
 
+Descriptor: TypeAlias = tuple[int, int, int, int]
 Emit: TypeAlias = Callable[[Message, memoryview | None], None]
 
 
@@ -35,20 +38,23 @@ class ChunkWriter:
     """Owns one segment's sound on its way out: checks, resamples, scales, clips, cuts and numbers it.
 
     The first piece holds 0.1 s; later ones 0.1 s to 0.5 s, and go out as soon as the engine has given that much. All that
-    is finished at once goes in one message. With `from_frame` in the request the frames before it are only summed
-    up, in Resumed. `frames` counts the whole segment, at the request's rate. Each mark goes with the message that holds
-    its frame; there is none for one behind the last frame.
+    is finished at once goes in one message. It lies in the arena as far as that has room, else in the message. With
+    `from_frame` in the request the frames before it are only summed up, in Resumed. `frames` counts the whole segment, at
+    the request's rate. Each mark goes with the message that holds its frame; there is none for one behind the last frame.
     """
 
-    def __init__(self, request: Synthesize, emit: Emit, *, own_rate: int, gain: float = 1.0) -> None:
+    def __init__(
+        self, request: Synthesize, emit: Emit, *, own_rate: int, gain: float = 1.0, arena: Arena | None = None
+    ) -> None:
         self.frames = 0
         self._request = request
         self._emit = emit
         self._gain = gain
+        self._arena = arena
         self._resampler = Resampler(own_rate, request.sample_rate) if own_rate != request.sample_rate else None
         self._rates = request.sample_rate / own_rate
-        self._shortest = request.sample_rate // 10
-        self._longest = request.sample_rate // 2
+        self._shortest = min(request.sample_rate // 10, SLOT_FRAMES)
+        self._longest = min(request.sample_rate // 2, SLOT_FRAMES)
         self._held = np.zeros(0, np.float32)
         self._marks: deque[Mark] = deque()
         self._seq = 0
@@ -77,12 +83,12 @@ class ChunkWriter:
         self._marks.extend(mark for mark in scaled if mark.frame >= (self._request.from_frame or 0))
 
     def _take(self, samples: Samples, *, last: bool) -> None:
-        # clip() makes the copy that lets the engine reuse its array while ours waits in a socket.
-        samples = np.clip(samples if self._gain == 1.0 else samples * np.float32(self._gain), -1.0, 1.0)
+        if self._gain != 1.0:
+            samples = samples * np.float32(self._gain)
         self.frames += len(samples)
         if self._replaying:
-            samples = self._replay(samples, last=last)
-        self._cut(samples.astype("<f4", copy=False), last=last)
+            samples = self._replay(clipped(samples), last=last)
+        self._cut(samples, last=last)
 
     def _replay(self, samples: Samples, *, last: bool) -> Samples:
         from_frame = self._request.from_frame or 0
@@ -112,12 +118,13 @@ class ChunkWriter:
     def _cut(self, samples: Samples, *, last: bool) -> None:
         ready = np.concatenate((self._held, samples)) if len(self._held) else samples
         first = self.frames - len(ready)
+        lengths = deque(self._lengths(len(ready), last=last))
         start = 0
-        for lengths in _batches(self._lengths(len(ready), last=last)):
-            end = start + sum(lengths)
-            self._chunk(ready[start:end], lengths, self._due(first + end))
-            start = end
-        self._held = ready[start:]
+        while lengths:
+            sent = self._send(ready[start:], lengths, first + start)
+            start += sent
+        # The engine may use its array again.
+        self._held = ready[start:].copy()
 
     def _lengths(self, available: int, *, last: bool) -> Iterator[int]:
         length = self._longest if self._seq else self._shortest
@@ -127,6 +134,20 @@ class ChunkWriter:
             available -= piece
             length = self._longest
 
+    def _send(self, samples: Samples, lengths: deque[int], first: int) -> int:
+        """One message with as many pieces as it takes; gives their frames."""
+        slots = self._arena.take(min(len(lengths), wire.MAX_DESCRIPTORS)) if self._arena else []
+        batch = [lengths.popleft() for _ in slots] if slots else _batch(lengths)
+        frames = sum(batch)
+        marks = self._due(first + frames)
+        if self._arena and slots:
+            self._chunk(in_arena(self._arena, slots, batch, samples[:frames]), marks, None)
+        else:
+            # A copy of its own waits in the socket.
+            payload = clipped(samples[:frames]).data.cast("B")
+            self._chunk(list(_descriptors(payload, batch)), marks, payload)
+        return frames
+
     def _due(self, end: int) -> list[dict[str, Any]] | None:
         """The marks before frame `end`, as the wire has them."""
         due: list[dict[str, Any]] = []
@@ -134,8 +155,9 @@ class ChunkWriter:
             due.append(self._marks.popleft()._asdict())
         return due or None
 
-    def _chunk(self, samples: Samples, lengths: list[int], marks: list[dict[str, Any]] | None) -> None:
-        payload = samples.data.cast("B")
+    def _chunk(
+        self, descriptors: list[Descriptor], marks: list[dict[str, Any]] | None, payload: memoryview | None
+    ) -> None:
         own = self._request
         self._emit(
             Chunk(
@@ -144,12 +166,12 @@ class ChunkWriter:
                 attempt=own.attempt,
                 segment=own.segment,
                 seq=self._seq,
-                descriptors=list(_descriptors(payload, lengths)),
+                descriptors=descriptors,
                 marks=marks,
             ),
             payload,
         )
-        self._seq += len(lengths)
+        self._seq += len(descriptors)
 
 
 def checked(samples: Samples) -> Samples:
@@ -157,26 +179,54 @@ def checked(samples: Samples) -> Samples:
     array = np.asarray(samples)
     if array.ndim != 1 or array.dtype.kind != "f":
         raise ProviderFailed(f"the engine gave an array of shape {array.shape} and type {array.dtype}, not mono floats")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
+        # A sum is finite only if all of it is. One that overflows may still be of finite samples, which few ever are.
+        finite = np.isfinite(array.sum()) or np.isfinite(array).all()
+    if not finite:
         raise ProviderFailed("the engine gave samples that are no numbers (NaN or infinite)")
     return array
 
 
-def _batches(lengths: Iterable[int]) -> Iterator[list[int]]:
-    """Runs of pieces that fit one message."""
+def clipped(samples: Samples) -> Samples:
+    """A copy, -1..1, as the wire has samples."""
+    return np.clip(samples, -1.0, 1.0).astype("<f4", copy=False)
+
+
+def in_arena(arena: Arena, slots: list[int], lengths: list[int], samples: Samples) -> list[Descriptor]:
+    """Clip pieces of so many frames each into slots of the arena, one into each, and say where they lie."""
+    start = at = 0
+    for first, pieces, length in _runs(slots, lengths):
+        end = start + pieces * length
+        source = samples[start:end].reshape(pieces, length)
+        np.clip(source, -1.0, 1.0, out=arena.slots[first : first + pieces, :length])
+        start, at = end, at + pieces
+    return [
+        (arena.number, offset, length, crc32(arena.memory[offset : offset + length * _FRAME_BYTES]))
+        for offset, length in zip((slot * SLOT_BYTES for slot in slots), lengths, strict=True)
+    ]
+
+
+def _runs(slots: list[int], lengths: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Neighbouring slots for pieces of one length: the first slot, how many, the length. Each is written at one go."""
+    first, pieces, length = slots[0], 0, lengths[0]
+    for slot, own in zip(slots, lengths, strict=True):
+        if (slot, own) != (first + pieces, length):
+            yield first, pieces, length
+            first, pieces, length = slot, 0, own
+        pieces += 1
+    yield first, pieces, length
+
+
+def _batch(lengths: deque[int]) -> list[int]:
+    """Pieces that fit one message."""
     batch: list[int] = []
-    for length in lengths:
-        if len(batch) == wire.MAX_DESCRIPTORS or (sum(batch) + length) * _FRAME_BYTES > MAX_PAYLOAD:
-            yield batch
-            batch = []
-        batch.append(length)
-    if batch:
-        yield batch
+    while lengths and len(batch) < wire.MAX_DESCRIPTORS and (sum(batch) + lengths[0]) * _FRAME_BYTES <= MAX_PAYLOAD:
+        batch.append(lengths.popleft())
+    return batch
 
 
-def _descriptors(payload: memoryview, lengths: list[int]) -> Iterator[tuple[int, int, int, int]]:
+def _descriptors(payload: memoryview, lengths: list[int]) -> Iterator[Descriptor]:
     offset = 0
     for length in lengths:
         end = offset + length * _FRAME_BYTES

@@ -16,6 +16,7 @@ from voicebox_protocol.schema import (
     Beat,
     Bye,
     Cancel,
+    Chunk,
     Decoder,
     Error,
     Exit,
@@ -23,6 +24,7 @@ from voicebox_protocol.schema import (
     Malformed,
     Message,
     Ready,
+    Release,
     SegmentCancelled,
     SegmentDone,
     SegmentFailed,
@@ -32,6 +34,7 @@ from voicebox_protocol.schema import (
 )
 
 BEAT_S = 1.0
+FIRST_BEAT_S = 0.05
 WELCOME_S = 10.0
 
 EXIT_OK = 0
@@ -77,12 +80,23 @@ class _State:
     exit_code: int | None = None
 
 
+Ranges: TypeAlias = list[tuple[int, int]]
+
+
+def _keep(_: Ranges) -> None:
+    """Where there is no arena nothing comes back."""
+
+
 class Conversation:
     """Owns what was said between daemon and provider. `now` is any clock in seconds that only goes forward."""
 
-    def __init__(self, epoch: int, deliver: Callable[[Delivery], None], now: float) -> None:
+    def __init__(
+        self, epoch: int, deliver: Callable[[Delivery], None], now: float, release: Callable[[Ranges], None] = _keep
+    ) -> None:
+        """`release` is told which slots of the arena may be written anew."""
         self._epoch = epoch
         self._deliver = deliver
+        self._release = release
         self._decoder = Decoder(wire.DAEMON_TO_PROVIDER)
         self._jobs: dict[_Key, Job] = {}
         self._state = _State()
@@ -123,6 +137,8 @@ class Conversation:
             self._state.loading = False
         elif isinstance(message, SegmentEnd):
             self._jobs.pop((message.req, message.attempt, message.segment), None)
+        elif isinstance(message, Chunk) and self._state.next_beat is not None:
+            self._state.next_beat = max(self._state.next_beat, now + BEAT_S)
         self._schedule(now)
 
     def leave(self, reason: str) -> list[Message]:
@@ -161,6 +177,8 @@ class Conversation:
             self._synthesize(message, payload, now)
         elif isinstance(message, Cancel):
             self._cancel(message)
+        elif isinstance(message, Release):
+            self._release(message.slots)
         elif isinstance(message, Exit):
             return self.leave(message.reason or "the daemon asked")
         return []
@@ -184,10 +202,12 @@ class Conversation:
         return getattr(message, "boot", None) != self._state.boot or epoch not in (None, self._epoch)
 
     def _synthesize(self, request: Synthesize, payload: bytes, now: float) -> None:
+        if request.free_slots:
+            self._release(request.free_slots)
         job = Job(request, payload)
         if not self._jobs:
-            # At once: after a rest the daemon wants to know soon whether we still run.
-            self._state.next_beat = now
+            # Soon: after a rest the daemon wants to know whether we still run. Sound, if it comes sooner, tells it too.
+            self._state.next_beat = now + FIRST_BEAT_S
         self._jobs[request.req, request.attempt, request.segment] = job
         self._deliver(job)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from voicebox_protocol import __version__, wire
+from voicebox_protocol.arena import FEATURE
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.schema import Hello
 from voicebox_protocol.startline import StartLine
@@ -27,8 +28,8 @@ class Greeting:
     engine: Engine | Exception
 
 
-def greet(start: StartLine) -> Greeting:
-    """Make the engine, ask what it can do, and put both into words. Loads nothing that is heavy.
+def greet(start: StartLine, *, shares: bool = False) -> Greeting:
+    """Make the engine, ask what it can do, and put both into words. Loads nothing that is heavy. `shares`: the arena is mapped.
 
     A broken engine greets as well, without a document, so that its Fault can follow.
     """
@@ -39,9 +40,9 @@ def greet(start: StartLine) -> Greeting:
         own = _checked(engine.capabilities())
     except Exception as error:
         nothing = Capabilities(engine=start.engine[:128] or "none", version="")
-        return Greeting(_hello(start, None), nothing, nothing, error)
+        return Greeting(_hello(start, None, shares=shares), nothing, nothing, error)
     offered = widened(own)
-    return Greeting(_hello(start, offered), own, offered, engine)
+    return Greeting(_hello(start, offered, shares=shares), own, offered, engine)
 
 
 def _checked(document: Capabilities) -> Capabilities:
@@ -52,7 +53,7 @@ def _checked(document: Capabilities) -> Capabilities:
         raise PermanentFault(f"the engine's capability document is wrong: {error}") from None
 
 
-def _hello(start: StartLine, offered: Capabilities | None) -> Hello:
+def _hello(start: StartLine, offered: Capabilities | None, *, shares: bool) -> Hello:
     return Hello(
         proto_min=wire.PROTO_MIN,
         proto_max=wire.PROTO_MAX,
@@ -61,5 +62,6 @@ def _hello(start: StartLine, offered: Capabilities | None) -> Hello:
         provider=start.provider,
         epoch=start.epoch,
         pid=os.getpid(),
+        features=[FEATURE] if shares else None,
         capabilities=None if offered is None else msgspec.to_builtins(offered),
     )

@@ -25,6 +25,7 @@ from voicebox_protocol import endpoints, wire
 from voicebox_protocol.schema import Hello, Message, encode
 from voicebox_protocol.startline import StartLine
 from voicebox_provider import lifeline
+from voicebox_provider.arena import Arena
 from voicebox_provider.conversation import EXIT_LOST, Conversation, Delivery
 from voicebox_provider.death_notice import DeathNotice
 
@@ -38,15 +39,17 @@ _Outgoing: TypeAlias = tuple[Message, memoryview | None]
 class Link:
     """Owns the connection to the daemon. Made, started, used and closed by the main thread."""
 
-    def __init__(self, start: StartLine) -> None:
+    def __init__(self, start: StartLine, arena: Arena | None = None) -> None:
         self._start = start
+        self.arena = arena
         self._inbox: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._outbox: deque[_Outgoing] = deque()
         self._closing = False
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
-        self._talk = Conversation(start.epoch, self._inbox.put, time.monotonic())
+        freed = () if arena is None else (arena.release,)
+        self._talk = Conversation(start.epoch, self._inbox.put, time.monotonic(), *freed)
         self._greeted = threading.Event()
         self._closed = threading.Event()
 

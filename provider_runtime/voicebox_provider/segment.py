@@ -12,6 +12,7 @@ from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.errors import InvalidText, ProviderFailed, Unspeakable, VoiceboxError
 from voicebox_protocol.schema import Message, SegmentCancelled, SegmentDone, SegmentFailed
 from voicebox_provider import requests
+from voicebox_provider.arena import Arena
 from voicebox_provider.chunk_writer import ChunkWriter, checked
 from voicebox_provider.conversation import Job
 from voicebox_provider.engine import Engine, Mark
@@ -37,13 +38,15 @@ class Outlet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all segments of a process share. `own` is the engine's document, `offered` the published one."""
+    """What all segments of a process share. `own` is the engine's document, `offered` the published one; without `arena`
+    sound travels in the messages."""
 
     provider: str
     engine: Engine
     own: Capabilities
     offered: Capabilities
     outlet: Outlet
+    arena: Arena | None = None
 
 
 class Segment:
@@ -90,7 +93,9 @@ class Segment:
             from voicebox_provider.stretch import Stretcher
 
             self._stretcher = Stretcher(desk.own.sample_rate, self._style.speed, self._style.pitch)
-        self._writer = ChunkWriter(request, desk.outlet.send, own_rate=desk.own.sample_rate, gain=self._style.volume)
+        self._writer = ChunkWriter(
+            request, desk.outlet.send, own_rate=desk.own.sample_rate, gain=self._style.volume, arena=desk.arena
+        )
         heard = replace(asked, cancelled=self._job.is_cancelled, progress=desk.outlet.step)
         self._sounds = iter(desk.engine.synthesize(heard))
         return self._writer

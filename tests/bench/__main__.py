@@ -10,7 +10,22 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import book, bystander, death_notice, idle, page, recovery, stopped, zygote
+from tests.bench import (
+    book,
+    bystander,
+    control_path,
+    crowd,
+    death_notice,
+    endurance,
+    first_audio,
+    handoff,
+    idle,
+    page,
+    recovery,
+    startup,
+    stopped,
+    zygote,
+)
 from tests.bench.claims import ROUNDS, Part, tell
 
 PARTS: dict[str, Callable[[int], list[Part]]] = {
@@ -19,6 +34,12 @@ PARTS: dict[str, Callable[[int], list[Part]]] = {
     "bystander": bystander.measure,
     "death_notice": death_notice.measure,
     "idle": idle.measure,
+    "handoff": handoff.measure,
+    "control_path": control_path.measure,
+    "crowd": crowd.measure,
+    "first_audio": first_audio.measure,
+    "startup": startup.measure,
+    "endurance": endurance.measure,
     "book": book.measure,
     "zygote": zygote.measure,
 }

@@ -14,23 +14,27 @@ Row = tuple[str, ...]
 
 
 class Claim(NamedTuple):
-    """A promise: `value` is at most `most`. `unit` is ms, s, /s, × for a ratio, or 1/ for one that is told as a fraction."""
+    """A promise: `value` is at most `bound`, or with `at_least` no less than it. `unit` is ms, s, /s, MiB, × for a ratio, or 1/
+    for one that is told as a fraction."""
 
     what: str
     value: float
-    most: float
+    bound: float
     unit: str
+    at_least: bool = False
 
     @property
     def holds(self) -> bool:
-        return self.value <= self.most
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     def row(self) -> Row:
-        """As a row of `CLAIMS_HEAD`."""
-        return self.what, _told(self.most, self.unit), _told(self.value, self.unit), "yes" if self.holds else "**no**"
+        """As a row under `claims_head`."""
+        return self.what, told(self.bound, self.unit), told(self.value, self.unit), "yes" if self.holds else "**no**"
 
 
-CLAIMS_HEAD: Row = ("", "at most", "measured", "holds")
+def claims_head(*, at_least: bool) -> Row:
+    """Promises of the two kinds stand in tables of their own, so that no limit can be read the wrong way round."""
+    return "", "at least" if at_least else "at most", "measured", "holds"
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,13 @@ def tell(claims: Sequence[Claim]) -> int:
 
 
 def told_claims(claims: Sequence[Claim]) -> str:
-    """As a table in Markdown."""
-    return table(CLAIMS_HEAD, [claim.row() for claim in claims])
+    """As tables in Markdown, one for each kind that there is."""
+    kinds = {at_least: [claim for claim in claims if claim.at_least is at_least] for at_least in (False, True)}
+    return "\n".join(
+        table(claims_head(at_least=at_least), [claim.row() for claim in kind])
+        for at_least, kind in kinds.items()
+        if kind
+    )
 
 
 def table(head: Row, rows: Sequence[Row]) -> str:
@@ -84,7 +93,7 @@ def p99(values: Sequence[float]) -> float:
 
 def middle_and_late(values: Sequence[float], unit: str = "ms") -> Row:
     """Median and 99th percentile, in words."""
-    return _told(statistics.median(values), unit), _told(p99(values), unit)
+    return told(statistics.median(values), unit), told(p99(values), unit)
 
 
 def paired(of: Sequence[float], to: Sequence[float]) -> float:
@@ -97,7 +106,8 @@ def in_turns(things: Sequence[str], turn: int) -> Sequence[str]:
     return things if turn % 2 else things[::-1]
 
 
-def _told(value: float, unit: str) -> str:
+def told(value: float, unit: str) -> str:
+    """A figure in words."""
     if unit == "1/":
         return f"1/{1 / value:.0f}"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2

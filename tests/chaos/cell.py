@@ -133,15 +133,18 @@ def _toml(value: Any) -> str:
 class Player:
     """Owns a cell's clients while it is played."""
 
-    def __init__(self, daemon: Daemon, cell: Cell, directory: Path) -> None:
+    def __init__(self, daemon: Daemon, cell: Cell, directory: Path, *, shares: bool = False) -> None:
+        """`shares`: it hears by shared memory, as far as there is some."""
         self._daemon = daemon
+        self._shares = shares
         self._cell = cell
         self._flag = cell.flag(directory)
         self._heard = Heard()
 
     def play(self, state: str) -> Outcome:
         """The fault, and a request that is there when it strikes or comes next; then wait for the provider to be in `state`."""
-        with WireClient(self._daemon.place) as client, WireClient(self._daemon.place, attach=False) as control:
+        place = self._daemon.place
+        with WireClient(place, shares=self._shares) as client, WireClient(place, attach=False) as control:
             text = SLOW if self._cell.phase == "finishing" else TEXT
             whole = client.speak(text, provider=CALM, seed=SEED).samples
             spare = self._prepare(client)

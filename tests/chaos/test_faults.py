@@ -1,12 +1,15 @@
 """The tables of docs/supervision.md, played: each fault in each phase, against a real daemon.
 
-By default one cell of each row is played, several at a time; the long form plays all, one after the other, and looks after
-each whether the daemon has kept anything of it.
+By default one cell of each row is played, several at a time, its sound on one of two paths: in shared memory, or in the
+messages alone. The long form plays all on both, one after the other, and looks after each whether the daemon has kept anything
+of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,17 +30,28 @@ pytestmark = pytest.mark.timeout(600)
 
 CELLS = table.whole() if LONG else table.representative()
 AT_A_TIME = 1 if LONG else 4
+# What sound travels by, and the daemon's configuration for it.
+PATHS = {"shared": "", "inline": "[daemon]\narena_mb = 0\n"}
 # Played first, so that the daemon has done everything once before what it has is counted.
 FIRST = Cell("sigkill", "speaking", always=True)
 SETTLES_S = 10.0
 
 
-class Stage:
-    """Owns the daemon that all cells are played on, and what came of those that were."""
+def path_of(cell: Cell) -> str:
+    """The one that it is played on if it is not played on both."""
+    return list(PATHS)[zlib.crc32(cell.provider.encode()) % len(PATHS)]
 
-    def __init__(self, daemon: Daemon, directory: Path) -> None:
+
+PLAYED = [(cell, path) for cell in CELLS for path in PATHS if LONG or path == path_of(cell)]
+
+
+class Stage:
+    """Owns the daemon that all cells of a path are played on, and what came of those that were."""
+
+    def __init__(self, daemon: Daemon, directory: Path, path: str) -> None:
         self.daemon = daemon
         self._directory = directory
+        self._shares = path == "shared"
         self._played: dict[Cell, Outcome | BaseException] = {}
         self.play(FIRST)
         self.before = self.at_rest()
@@ -54,17 +68,12 @@ class Stage:
     def play(self, cell: Cell) -> None:
         expected = CELLS.get(cell)
         try:
-            player = Player(self.daemon, cell, self._directory)
+            player = Player(self.daemon, cell, self._directory, shares=self._shares)
             self._played[cell] = player.play(expected.state if expected else "ready")
         except BaseException as error:
             self._played[cell] = error
         finally:
             control(self.daemon, cell.provider, "stop")
-
-    def play_all(self) -> None:
-        with ThreadPoolExecutor(AT_A_TIME) as pool:
-            # The longest first, so that none is waited for alone.
-            list(pool.map(self.play, sorted(CELLS, key=lambda cell: -CELLS[cell].bound_s)))
 
     def at_rest(self) -> Belongings:
         """What the daemon has once only the calm provider is there, and nobody asks anything."""
@@ -84,20 +93,34 @@ class Stage:
         return []
 
 
+Stages = dict[str, Stage]
+
+
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    directory = tmp_path_factory.mktemp("flags")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
     limits = {cell: expected.limits(cell) for cell, expected in CELLS.items()}
-    cells = [*CELLS, *({FIRST} - set(CELLS))]
-    with running(configuration(cells, directory, limits)) as daemon:
-        stage = Stage(daemon, directory)
+    stages: Stages = {}
+    with contextlib.ExitStack() as stack:
+        for path, memory in PATHS.items():
+            directory = tmp_path_factory.mktemp(path)
+            cells = list(dict.fromkeys([*(cell for cell, own in PLAYED if own == path), FIRST]))
+            daemon = stack.enter_context(running(configuration(cells, directory, limits) + memory))
+            stages[path] = Stage(daemon, directory, path)
         if AT_A_TIME > 1:
-            stage.play_all()
-        yield stage
+            play_all(stages)
+        yield stages
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.provider)
-def test_what_the_page_says_is_what_happens(stage: Stage, cell: Cell) -> None:
+def play_all(stages: Stages) -> None:
+    # The longest first, so that none is waited for alone.
+    ordered = sorted(PLAYED, key=lambda played: -CELLS[played[0]].bound_s)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(lambda played: stages[played[1]].play(played[0]), ordered))
+
+
+@pytest.mark.parametrize(("cell", "path"), PLAYED, ids=[f"{cell.provider}-{path}" for cell, path in PLAYED])
+def test_what_the_page_says_is_what_happens(stages: Stages, cell: Cell, path: str) -> None:
+    stage = stages[path]
     expected, outcome = CELLS[cell], stage.outcome(cell)
     _check_end(expected, outcome)
     _check_sound(expected, outcome)
@@ -110,37 +133,42 @@ def test_what_the_page_says_is_what_happens(stage: Stage, cell: Cell) -> None:
         assert not stage.kept()
 
 
-def test_a_spare_that_was_there_is_who_takes_over(stage: Stage) -> None:
+def test_a_spare_that_was_there_is_who_takes_over(stages: Stages) -> None:
     """At rest nothing tells the two apart, and the fault may meet either: who is left speaks."""
-    for cell in (cell for cell in CELLS if cell.standby == "warm"):
-        outcome = stage.outcome(cell)
+    for cell, path in ((cell, path) for cell, path in PLAYED if cell.standby == "warm"):
+        outcome = stages[path].outcome(cell)
         there = {1, outcome.spare} if cell.phase == "idle" else {outcome.spare}
         assert outcome.heard.end["attempts"][-1]["epoch"] in there, cell.provider
 
 
-def test_no_process_is_started_that_nobody_needs(stage: Stage) -> None:
+def test_no_process_is_started_that_nobody_needs(stages: Stages) -> None:
     """The first, one for each that broke, and one for each that was thought to have. Above all, what only is slow to load is
     not loaded twice at once."""
     needless = {}
-    for cell, expected in CELLS.items():
+    for cell, path in PLAYED:
+        expected = CELLS[cell]
         first = cell.always or cell.phase in ("hello", "loading")
         broke = max(expected.restarts, cell.fault == "leak" or cell.phase in ("idle", "finishing", "leaving"))
         doubted = any(name in term for term in expected.within for name in ("probe_s", "suspect_s"))
-        if (starts := stage.outcome(cell).starts) > first + broke + doubted:
+        if (starts := stages[path].outcome(cell).starts) > first + broke + doubted:
             needless[cell.provider] = f"{starts} where {first + broke + doubted} would do"
     assert not needless
 
 
-def test_what_swells_makes_room_for_a_fresh_process(stage: Stage) -> None:
-    for cell in (
-        cell
-        for cell in CELLS
+def test_what_swells_makes_room_for_a_fresh_process(stages: Stages) -> None:
+    for cell, path in (
+        (cell, path)
+        for cell, path in PLAYED
         if cell.fault == "leak" and cell.phase in ("idle", "first", "speaking", "last") and not cell.always
     ):
-        assert stage.outcome(cell).provider["epoch"] > 1, cell.provider
+        assert stages[path].outcome(cell).provider["epoch"] > 1, cell.provider
 
 
-def test_in_the_end_the_daemon_has_kept_nothing_and_takes_everybody_with_it(stage: Stage) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_in_the_end_the_daemon_has_kept_nothing_and_takes_everybody_with_it(stages: Stages, path: str) -> None:
+    stage = stages[path]
+    memory = stage.daemon.status()["daemon"]
+    assert (memory["arena_used_bytes"], memory["arena_bytes"] > 0) == (0, path == "shared")
     assert not stage.kept()
     assert not errors_of(stage.daemon)
     assert stage.daemon.terminate() == 0

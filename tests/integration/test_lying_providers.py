@@ -13,7 +13,10 @@ import pytest
 
 from tests.integration.daemon import Daemon, eventually, running
 from tests.integration.wire_client import Ending, WireClient
-from tests.providers import patient, raw_provider
+from tests.providers import lying, patient, raw_provider
+from voicebox_client import Voicebox
+from voicebox_protocol import places
+from voicebox_protocol.errors import ProviderFailed
 
 PROGRAM = Path(raw_provider.__file__)
 PATIENT = Path(patient.__file__)
@@ -129,6 +132,48 @@ def test_nobody_speaks_for_a_request_that_another_provider_is_at(den: Daemon, ga
 def _dropped(daemon: Daemon) -> int:
     counts: dict[str, int] = daemon.status()["dropped"]
     return counts.get("stale attempt", 0)
+
+
+# --- about where sound lies in shared memory
+
+
+@pytest.fixture(scope="module")
+def cheated() -> Iterator[Daemon]:
+    """One daemon that is told all lies of that kind, each by a provider that has an arena of its own."""
+    tables = [
+        f'[provider.{name}]\nengine = "{lying.__file__}:LyingOfMemory"\nstandby = "none"\n'
+        f'settings = {{ faults = ["{name}@speaking:3"], deterministic = false }}\n'
+        for name in lying.MEMORY_LIES
+    ]
+    honest = '[provider.honest]\nengine = "voicebox_provider.testing:FakeEngine"\nstandby = "none"\n'
+    with running("\n".join(["[provider.builtin]\nenabled = false\n", honest, *tables])) as daemon:
+        with WireClient(daemon.place) as client:
+            assert client.speak("First of all.", provider="honest").end["kind"] == "Done"
+        yield daemon
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no such memory")
+@pytest.mark.parametrize("name", lying.MEMORY_LIES)
+def test_a_lie_about_memory_harms_its_own_request_at_most(
+    cheated: Daemon, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever could name another's slot would put words into its listener's mouth, or have it rewritten while it is heard."""
+    for variable in (places.RUNTIME_DIR, places.DATA_DIR, places.CONFIG):
+        monkeypatch.setenv(variable, cheated.place.environment[variable])
+    text = "Is that where it is? " * 3
+    with Voicebox(autostart=False) as victim, WireClient(cheated.place) as other:
+        whole = other.speak(text, provider="honest", seed=3)
+        bystander = victim.say(text * 4, provider="honest", seed=3)
+        first = next(bystander)
+        heard = bytes(first.data)
+        with pytest.raises(ProviderFailed, match="broke the protocol"):
+            victim.say(text, provider=name, on_failure="fail").collect()
+        for chunk in bystander:
+            assert chunk.verify()
+            heard += chunk.data
+        assert heard[: len(whole.samples)] == whole.samples
+        assert other.speak(text, provider="honest", seed=3).samples == whole.samples
+        eventually(lambda: cheated.status()["daemon"]["arena_used_bytes"] == 0, "nothing is lent")
 
 
 # --- what is left

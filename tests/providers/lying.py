@@ -2,7 +2,8 @@
 
 An engine cannot lie there, so this one reaches into the runner that it is in. The lies: `garbage`, a header that is none;
 `stale-epoch`, sound of a life before; `wrong-seq`, sound out of turn; `too-long`, a piece longer than any may be;
-`babble`, sound without end; `wrong-crc`, a piece with another checksum than its samples have.
+`babble`, sound without end; `wrong-crc`, a piece with another checksum than its samples have. Those of `LyingOfMemory` are
+about where sound lies in its arena.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import msgspec
 
 from voicebox_protocol import wire
+from voicebox_protocol.arena import SLOT_BYTES, SLOT_FRAMES
 from voicebox_protocol.schema import Chunk, Message, Synthesize, encode
 from voicebox_provider import faults, link
 from voicebox_provider.conversation import Conversation
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import zmq
 
 RATE = 24000
+
+Descriptor: TypeAlias = tuple[int, int, int, int]
 
 _HALF_SECOND = RATE // 2
 _BABBLE = 400
@@ -44,6 +48,7 @@ class Wire:
         self.request = Synthesize(boot="", epoch=1, req="nobodys", attempt=1, segment=0, seed=0, sample_rate=RATE)
         self.seq = 0
         self.garble: Callable[[Message], Message] | None = None
+        self.beside: bytes | None = None
 
     def listen(self) -> None:
         """Put ourselves between the runner and its link."""
@@ -56,7 +61,9 @@ class Wire:
                 dealer.send_multipart([wire.MAGIC, _header(message), *([] if payload is None else [payload])])
 
         def sent(own: link.Link, message: Message, payload: memoryview | None = None) -> None:
-            send(own, self.noted(message), payload)
+            message = self.noted(message)
+            beside, self.beside = self.beside, None
+            send(own, message, payload if beside is None else memoryview(beside))
 
         def asked(own: Conversation, request: Synthesize, payload: bytes, now: float) -> None:
             self.request, self.seq = request, 0
@@ -136,6 +143,44 @@ LIES: Mapping[str, faults.Way] = {
 }
 
 
+def _elsewhere(change: Callable[[Descriptor], list[Descriptor]]) -> faults.Way:
+    """The first piece of the next sound lies somewhere else."""
+
+    def garbled(message: Message) -> Message:
+        assert isinstance(message, Chunk)
+        first, *others = message.descriptors
+        assert first[0], "it lies in the arena"
+        return msgspec.structs.replace(message, descriptors=[*change(first), *others])
+
+    def way(_: int) -> None:
+        _wire.garble = garbled
+
+    return way
+
+
+def _beside(_: int) -> None:
+    def garbled(message: Message) -> Message:
+        _wire.beside = bytes(4)
+        return message
+
+    _wire.garble = garbled
+
+
+MEMORY_LIES: Mapping[str, faults.Way] = {
+    "outside": _elsewhere(lambda own: [(own[0], SLOT_BYTES << 20, *own[2:])]),
+    "far-outside": _elsewhere(lambda own: [(own[0], 2**64 - SLOT_BYTES, *own[2:])]),
+    "misaligned": _elsewhere(lambda own: [(own[0], own[1] + 4, *own[2:])]),
+    "lent": _elsewhere(lambda own: [(own[0], 0, *own[2:])]),
+    "twice": _elsewhere(lambda own: [own, own]),
+    "anothers": _elsewhere(lambda own: [(3 - own[0] if own[0] < 3 else 1, *own[1:])]),
+    "nobodys": _elsewhere(lambda own: [(own[0] + 1000, *own[1:])]),
+    "longer-than-a-slot": _elsewhere(lambda own: [(*own[:2], SLOT_FRAMES + 1, own[3])]),
+    "empty": _elsewhere(lambda own: [(*own[:2], 0, own[3])]),
+    "half-inline": _elsewhere(lambda own: [own, (0, 0, *own[2:])]),
+    "payload-beside": _beside,
+}
+
+
 class Lying(FakeEngine):
     """Lies where `faults` says so. Settings as FakeEngine's."""
 
@@ -144,3 +189,9 @@ class Lying(FakeEngine):
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
         _wire.listen()
+
+
+class LyingOfMemory(Lying):
+    """Lies about where its sound lies."""
+
+    ways: ClassVar[Mapping[str, faults.Way]] = MEMORY_LIES

@@ -317,6 +317,17 @@ def unknown_arena(liar: Liar) -> None:
 
 
 @lie(FAILS)
+def anothers_arena(liar: Liar) -> None:
+    liar.answer = lambda whose: liar.chunk(whose, descriptors=[[1, 0, 1600, 0]], payload=None)
+
+
+@lie(FAILS)
+def an_arena_it_says_it_has(liar: Liar) -> None:
+    liar.hello["features"] = ["arena"]
+    anothers_arena(liar)
+
+
+@lie(FAILS)
 def surplus_bytes(liar: Liar) -> None:
     liar.answer = lambda whose: liar.chunk(whose, payload=bytes(1600 * 4 + 1))
 

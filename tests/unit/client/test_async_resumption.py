@@ -43,10 +43,10 @@ async def test_the_next_daemon_goes_on(runtime_dir: Path) -> None:
             sound = await read(speech, 400)
             await die(first)
         with FakeDaemon(runtime_dir, goes_on, boot="second") as second:
-            chunks = [chunk async for chunk in speech]
+            chunks = [(chunk.seq, chunk.start, bytes(chunk.data)) async for chunk in speech]
             again = said(second)
-    assert sound + b"".join(bytes(chunk.data) for chunk in chunks) == WHOLE
-    assert [(chunk.seq, chunk.start) for chunk in chunks] == [(2, 400), (3, 800)]
+    assert sound + b"".join(data for _, _, data in chunks) == WHOLE
+    assert [place for *place, _ in chunks] == [[2, 400], [3, 800]]
     assert (again.req, again.from_segment, again.from_frame) == (speech.request_id, 1, 100)
     assert [notice.code for notice in speech.notices] == ["RECONNECTED", "RESUMED"]
     assert speech.result is not None

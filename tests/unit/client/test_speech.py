@@ -23,14 +23,30 @@ def only_accept(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> Non
 
 
 def test_chunks_come_with_their_samples_and_their_place(daemon: FakeDaemon) -> None:
+    heard = b""
     with Voicebox() as box:
-        chunks = list(box.say("hello"))
+        chunks = []
+        for chunk in box.say("hello"):
+            assert chunk.verify()
+            assert chunk.data.readonly
+            assert chunk.sample_rate == RATE
+            heard += chunk.data
+            chunks.append(chunk)
     assert [(chunk.seq, chunk.start, chunk.end, chunk.char_end) for chunk in chunks] == [
         (0, 0, 2400, 5),
         (1, 2400, 4800, 5),
     ]
-    assert all(chunk.verify() and chunk.data.readonly and chunk.sample_rate == RATE for chunk in chunks)
-    assert bytes(chunks[0].data) == tone(2400)
+    assert heard[: 4 * 2400] == tone(2400)
+
+
+def test_a_chunk_is_lent_until_the_next_is_asked_for(daemon: FakeDaemon) -> None:
+    with Voicebox() as box:
+        speech = box.say("hello")
+        chunk = next(speech)
+        assert chunk.as_array().shape == (2400,)
+        next(speech)
+        with pytest.raises(ValueError, match="released"):
+            bytes(chunk.data)
 
 
 def test_a_changed_sample_shows_in_the_checksum(daemon: FakeDaemon) -> None:
@@ -96,8 +112,11 @@ def test_accepted_waits_for_it_and_result_stands_at_the_end(daemon: FakeDaemon) 
     daemon.wait_for("EndAck", req=speech.request_id)
 
 
-def test_credit_follows_the_reader(daemon: FakeDaemon) -> None:
-    """The window opens as chunks are given back, never before: a reader that stops holds the daemon up, as it should."""
+@pytest.mark.parametrize("every", [0.0, 3600.0])
+def test_credit_follows_the_reader(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, every: float) -> None:
+    """The window opens as chunks are given back, never before: a reader that stops holds the daemon up, as it should. One that
+    is quick gives all of a message back in one."""
+    monkeypatch.setattr("voicebox_client.speech._CREDIT_EVERY_S", every)
 
     def script(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
         if isinstance(message, schema.Say):
@@ -113,13 +132,17 @@ def test_credit_follows_the_reader(daemon: FakeDaemon) -> None:
         for _ in range(39):
             next(speech)
         daemon.wait_for("Credit", first=0, last=0)
-        daemon.wait_for("Credit", first=1, last=16)
-        daemon.wait_for("Credit", first=17, last=32)
+        if not every:
+            for seq in range(1, 39):
+                daemon.wait_for("Credit", first=seq, last=seq)
+        assert len([m for m in daemon.received if isinstance(m, schema.Credit)]) == (1 if every else 39)
         next(speech)
         daemon.do(lambda: None)
         with pytest.raises(CancelledByRequest):
             _wait_for_more(daemon, speech)
-    assert [(m.first, m.last) for m in daemon.received if isinstance(m, schema.Credit)][-1] == (33, 40)
+    assert [(m.first, m.last) for m in daemon.received if isinstance(m, schema.Credit)][-1] == (
+        (1, 40) if every else (40, 40)
+    )
 
 
 def _wait_for_more(daemon: FakeDaemon, speech: Any) -> None:

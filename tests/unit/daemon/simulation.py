@@ -23,11 +23,14 @@ import psutil
 import pytest
 
 from voicebox_protocol import schema, wire
+from voicebox_protocol.arena import FEATURE, SLOT_BYTES
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.configuration import Config, ProviderConfig
+from voiceboxd import clock as daemon_clock
 from voiceboxd import provider_state as fsm
+from voiceboxd.arenas import Arena, Arenas
 from voiceboxd.dispatcher import Dispatcher
-from voiceboxd.effects import ToClient
+from voiceboxd.effects import Payload, ToClient
 from voiceboxd.ledger import Ledger
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
@@ -39,6 +42,10 @@ from voiceboxd.worker import Door, Worker, Workshop
 BOOT = "b00t"
 FRAMES_PER_CHAR = 800
 CHUNK_FRAMES = 12_000
+# So few that sound often finds none free.
+SLOTS = 4
+# It never maps what it is offered.
+POOR_SESSION = "b"
 SIGKILL = -9
 # What a process exits with that need not be started again.
 CONFIG_EXIT = 78
@@ -71,6 +78,7 @@ def virtual_time(patch: pytest.MonkeyPatch) -> Clock:
     """A clock that the daemon's code reads instead of the real one, on a machine with much memory, until `patch` ends."""
     clock = Clock()
     patch.setattr(anyio, "current_time", clock.read)
+    patch.setattr(daemon_clock, "now", clock.read)
     patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 << 30))
     return clock
 
@@ -92,6 +100,32 @@ def _silence(frames: int) -> tuple[bytes, int]:
     """So much sound, and its checksum."""
     samples = bytes(4 * frames)
     return samples, zlib.crc32(samples)
+
+
+class PaperArenas(Arenas):
+    """The books of arenas, of which there is no memory: all that lies there is silence."""
+
+    def make(self) -> Arena | None:
+        self._last += 1
+        arena = self._arenas[self._last] = Arena(self._last, SLOTS, -1)
+        return arena
+
+    def open(self, arena: Arena) -> bool:
+        self.loans.open(arena.id, arena.slots)
+        return True
+
+    def copied(self, chunk: schema.Chunk) -> tuple[schema.Chunk, Payload]:
+        assert chunk.descriptors[0][0] in self._arenas
+        frames = [frames for _, _, frames, _ in chunk.descriptors]
+        crcs = [crc for *_, crc in chunk.descriptors]
+        starts = [4 * sum(frames[:index]) for index in range(len(frames))]
+        chunk.descriptors = [(0, *piece) for piece in zip(starts, frames, crcs, strict=True)]
+        return chunk, bytes(4 * sum(frames))
+
+    def _drop(self, arenas: list[int]) -> None:
+        for number in arenas:
+            del self._arenas[number]
+            self.on_gone(number)
 
 
 @dataclass
@@ -122,6 +156,8 @@ class Process:
         self.introduced = self.welcomed = self.loaded = False
         self.killed = self.dying = False
         self.held = False
+        self.arena = simulation.arenas.make()
+        self._free = list(range(SLOTS))
 
     @property
     def provider(self) -> str:
@@ -154,7 +190,7 @@ class Process:
             schema.Hello(
                 proto_min=wire.PROTO_MIN,
                 proto_max=wire.PROTO_MAX,
-                features=[],
+                features=[FEATURE],
                 agent="simulation",
                 token=self.worker.token,
                 provider=self.provider,
@@ -185,6 +221,7 @@ class Process:
         self._simulation.processes.remove(self)
         if worker._process is self:
             worker._process = None
+            worker._unshare()
         self._gone.set()
         worker.device = worker.vram_bytes = None
         if worker.epoch == self.epoch:
@@ -236,9 +273,23 @@ class Process:
         count = min(CHUNK_FRAMES, job.chars * FRAMES_PER_CHAR - job.frames)
         samples, checksum = _silence(count)
         job.frames += count
-        chunk = schema.Chunk(**self._names(job), seq=job.seq, descriptors=[(0, 0, count, checksum)])
+        place = self._place()
+        chunk = schema.Chunk(**self._names(job), seq=job.seq, descriptors=[(*place, count, checksum)])
         job.seq += 1
-        self.say(chunk, samples)
+        self.say(chunk, None if place[0] else samples)
+
+    def _place(self) -> tuple[int, int]:
+        """Where sound goes: the arena and the offset there, or the message itself."""
+        if self.arena is None or not self._free:
+            return 0, 0
+        slot = self._free.pop(0)
+        assert (self.arena.id, slot) not in self._simulation.lent, "it writes over what somebody reads"
+        return self.arena.id, slot * SLOT_BYTES
+
+    def _hear_of(self, free: list[tuple[int, int]]) -> None:
+        for first, last in free:
+            self._free += range(first, last + 1)
+        assert len(self._free) == len(set(self._free)), "a slot is free once"
 
     def _finish(self, end: schema.Message) -> None:
         del self._jobs[0]
@@ -254,9 +305,12 @@ class Process:
         for message, payload in inbox:
             match message:
                 case schema.Synthesize(from_frame=start):
+                    self._hear_of(message.free_slots or [])
                     self._jobs.append(Job(message, len(payload.decode()), start or 0, proven=not start))
                 case schema.Cancel():
                     self._cancel(message)
+                case schema.Release():
+                    self._hear_of(message.slots)
                 case schema.Exit():
                     self._leaving = True
         return self._leaving
@@ -293,8 +347,17 @@ class Simulation:
         self.timers = VirtualTimers()
         link: Any = SimpleNamespace(send=self._to_process)
         self.gateway = ProviderGateway(link, BOOT, self.tally)
+        self.arenas = PaperArenas(0, 0)
+        self.lent: dict[tuple[int, int], tuple[str, int]] = {}
+        self._offered: set[tuple[str, int]] = set()
+        self._mapped: set[tuple[str, int]] = set()
         self.dispatcher = Dispatcher(
-            Ledger(BOOT, 1.5), self.gateway, config=config or Config(), timers=self.timers, tally=self.tally
+            Ledger(BOOT, 1.5),
+            self.gateway,
+            self.arenas,
+            config=config or Config(),
+            timers=self.timers,
+            tally=self.tally,
         )
         self.dispatcher.speak_through(self)
         self._decoder = schema.Decoder(wire.DAEMON_TO_PROVIDER)
@@ -308,7 +371,7 @@ class Simulation:
     def _install(self, providers: Mapping[str, ProviderConfig], directory: Path) -> None:
         tasks: Any = SimpleNamespace(start_soon=self._start)
         children: Any = None
-        workshop = Workshop(Door("nowhere", None), children, self.timers, tasks, directory)
+        workshop = Workshop(Door("nowhere", None), children, self.timers, tasks, directory, self.arenas)
         for name, config in providers.items():
             entry = Installed(name, config, "config")
             self.gateway.actors[name] = ProviderActor(entry, workshop, listener=self.dispatcher)
@@ -342,8 +405,12 @@ class Simulation:
 
     def credit(self) -> bool:
         """All clients read all that they have; False if they had nothing."""
+        self._mapped |= {(session, arena) for session, arena in self._offered if session != POOR_SESSION}
         unread, self._unread = self._unread, {}
         for req, (first, last) in unread.items():
+            read = [place for place, (own, seq) in self.lent.items() if own == req and first <= seq <= last]
+            for place in read:
+                del self.lent[place]
             self.dispatcher.credit(self._session(req), schema.Credit(boot=BOOT, req=req, first=first, last=last))
         return bool(unread)
 
@@ -361,9 +428,28 @@ class Simulation:
             case schema.Chunk():
                 assert message.req not in self.ends, f"{message.req} sounds after its end"
                 assert message.seq == self._heard[message.req], f"{message.req} sounds out of order"
+                self._borrow(effect.session, message, effect.payload)
                 self._heard[message.req] += len(message.descriptors)
                 first, _ = self._unread.get(message.req, (message.seq, 0))
                 self._unread[message.req] = first, self._heard[message.req] - 1
+
+    def _borrow(self, session: str, chunk: schema.Chunk, payload: Payload | None) -> None:
+        """What is lent to a client is nobody else's, and it knows where it lies."""
+        frames = sum(frames for _, _, frames, _ in chunk.descriptors)
+        arena = chunk.descriptors[0][0]
+        assert len(payload or b"") == (0 if arena else 4 * frames)
+        for index, (_, offset, _, _) in enumerate(chunk.descriptors if arena else ()):
+            assert (session, arena) in self._mapped
+            place = (arena, offset // SLOT_BYTES)
+            assert place not in self.lent
+            self.lent[place] = chunk.req, chunk.seq + index
+
+    def offer(self, session_id: str, arena: Arena) -> None:
+        """The daemon lets a client map an arena; it does when it next reads."""
+        self._offered.add((session_id, arena.id))
+
+    def maps(self, session_id: str, arena: int) -> bool:
+        return (session_id, arena) in self._mapped
 
     # --- what happens to processes
 
@@ -375,6 +461,7 @@ class Simulation:
         process.held = self.born_held
         self.processes.append(process)
         worker._process = process
+        worker._memory = process.arena
         if worker._condemned == epoch:
             process.kill()
         self._count(self.gateway.actors[process.provider])
@@ -460,3 +547,8 @@ class Simulation:
         assert not ledger._slots
         assert not any(window.reserved_bytes for window in ledger.windows.values())
         assert not [req for req in self.ends if "running" in self.outcomes(req)]
+        assert self.arenas.used == len(self.lent) == 0
+        assert self.arenas.size == sum(worker.alive for worker in self._workers()) * SLOTS * SLOT_BYTES
+
+    def _workers(self) -> list[Worker]:
+        return [worker for actor in self.gateway.actors.values() for worker in actor.workers]

@@ -10,6 +10,7 @@ from voicebox_protocol import schema
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.configuration import Config
 from voiceboxd import provider_state as fsm
+from voiceboxd.arenas import Arenas
 from voiceboxd.candidates import Candidate
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.ledger import Ledger
@@ -24,7 +25,7 @@ def test_a_segment_that_ends_twice_is_counted_off_once() -> None:
 
     async def scenario() -> None:
         events: list[fsm.Event] = []
-        worker = SimpleNamespace(epoch=1, serving=True, phase=fsm.Phase.READY, post=events.append)
+        worker = SimpleNamespace(arena=None, epoch=1, serving=True, phase=fsm.Phase.READY, post=events.append)
         actor = SimpleNamespace(
             id="p",
             workers=(worker,),
@@ -44,7 +45,7 @@ def test_a_segment_that_ends_twice_is_counted_off_once() -> None:
             worker=lambda provider, epoch: worker,
         )
         tally = Tally()
-        dispatcher = Dispatcher(Ledger("b00t"), gateway, config=Config(), timers=Timers(), tally=tally)
+        dispatcher = Dispatcher(Ledger("b00t"), gateway, Arenas(0, 0), config=Config(), timers=Timers(), tally=tally)
         dispatcher.speak_through(SimpleNamespace(send=lambda effect: None))
         session = SimpleNamespace(id="s", attached=True)
         for req in ("one", "two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -10,7 +11,7 @@ import pytest
 import zmq
 
 from voicebox_protocol import wire
-from voiceboxd.link import Link
+from voiceboxd.link import Link, Take
 
 ECHOES = 20_000
 DEALERS = 10
@@ -82,13 +83,13 @@ class Callers:
         assert self.heard == [list(range(ECHOES // DEALERS))] * DEALERS
 
 
-def live(link: Link, scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run a scenario beside the link's own task."""
+def live(link: Link, take: Take, scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run a scenario while the link hands over what comes."""
 
     async def main() -> None:
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(link.watch)
+                tasks.start_soon(link.serve, take)
                 await scenario()
                 tasks.cancel_scope.cancel()
 
@@ -98,76 +99,103 @@ def live(link: Link, scenario: Callable[[], Awaitable[None]]) -> None:
         link.close()
 
 
+async def first(inbox: list[list[zmq.Frame]]) -> list[zmq.Frame]:
+    """The first message, once it is there."""
+    while not inbox:  # noqa: ASYNC110 (bounded by the scenario's own deadline)
+        await anyio.sleep(0.001)
+    return inbox[0]
+
+
 def test_twenty_thousand_echoes_come_back_in_order(context: zmq.Context, address: str) -> None:
     link = routed(context, address)
 
-    async def echo() -> None:
-        count = 0
-        while count < ECHOES:
-            for peer, _, number in await link.receive():
-                assert link.send(peer.bytes, number.bytes)
-                count += 1
+    def echo(frames: list[zmq.Frame]) -> None:
+        peer, _, number = frames
+        assert link.send(peer.bytes, number.bytes)
+
+    async def called() -> None:
         await anyio.to_thread.run_sync(callers.thread.join)
 
     with Callers(context, address) as callers:
-        live(link, echo)
+        live(link, echo, called)
         callers.check()
 
 
-def test_a_task_that_sends_does_not_take_the_edge_from_one_that_receives(context: zmq.Context, address: str) -> None:
-    """One task waits and another sends: the naive way got none of 20,000."""
+def test_a_task_that_sends_does_not_take_the_edge_from_what_is_to_be_read(context: zmq.Context, address: str) -> None:
+    """One task waited and another sent: the naive way got none of 20,000."""
     link = routed(context, address)
 
     async def echo() -> None:
-        queue, source = anyio.create_memory_object_stream(ECHOES)
-
-        async def receive() -> None:
-            with queue:
-                count = 0
-                while count < ECHOES:
-                    batch = await link.receive()
-                    for peer, _, number in batch:
-                        queue.send_nowait((peer.bytes, number.bytes))
-                    count += len(batch)
-
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(receive)
-            with source:
-                async for peer, number in source:
-                    assert link.send(peer, number)
-                    await anyio.lowlevel.checkpoint()
-        await anyio.to_thread.run_sync(callers.thread.join)
+            tasks.start_soon(answer)
+            await anyio.to_thread.run_sync(callers.thread.join)
+            queue.close()
+
+    async def answer() -> None:
+        with source:
+            async for peer, number in source:
+                assert link.send(peer, number)
+                await anyio.lowlevel.checkpoint()
+
+    queue, source = anyio.create_memory_object_stream[tuple[bytes, bytes]](ECHOES)
+
+    def note(frames: list[zmq.Frame]) -> None:
+        queue.send_nowait((frames[0].bytes, frames[2].bytes))
 
     with Callers(context, address) as callers:
-        live(link, echo)
+        live(link, note, echo)
         callers.check()
 
 
-def test_a_receive_that_is_cancelled_loses_nothing(context: zmq.Context, address: str) -> None:
+def test_what_comes_while_nobody_serves_is_not_lost(context: zmq.Context, address: str) -> None:
+    """A storm of starts and ends of the task that reads, some of them before it has read anything."""
     link = routed(context, address)
 
-    async def echo() -> None:
-        count = cancelled = 0
-        while count < ECHOES:
+    def echo(frames: list[zmq.Frame]) -> None:
+        peer, _, number = frames
+        assert link.send(peer.bytes, number.bytes)
+
+    async def storm() -> None:
+        count = 0
+        while callers.thread.is_alive():
             async with anyio.create_task_group() as tasks:
-
-                async def storm(scope: anyio.CancelScope, patience: int) -> None:
-                    for _ in range(patience):
-                        await anyio.lowlevel.checkpoint()
-                    scope.cancel()
-
-                tasks.start_soon(storm, tasks.cancel_scope, 1 + cancelled % 5)
-                batch = await link.receive()
-                for peer, _, number in batch:
-                    assert link.send(peer.bytes, number.bytes)
-                count += len(batch)
+                tasks.start_soon(link.serve, echo)
+                for _ in range(1 + count % 5):
+                    await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
-            cancelled += 1
-        await anyio.to_thread.run_sync(callers.thread.join)
+            count += 1
+
+    async def main() -> None:
+        with anyio.fail_after(60):
+            await storm()
 
     with Callers(context, address) as callers:
-        live(link, echo)
+        try:
+            anyio.run(main)
+        finally:
+            link.close()
         callers.check()
+
+
+def test_a_message_that_cannot_be_handled_keeps_nobody_else_waiting(context: zmq.Context, address: str) -> None:
+    link, heard = routed(context, address), []
+
+    def take(frames: list[zmq.Frame]) -> None:
+        heard.append(frames[2].bytes)
+        if len(heard) == 1:
+            raise RuntimeError("as the test says")
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        with context.socket(zmq.DEALER) as dealer:
+            dealer.connect(address)
+            for word in (b"one", b"two"):
+                dealer.send_multipart([wire.MAGIC, word])
+            while len(heard) < 2:  # noqa: ASYNC110 (only the link can tell)
+                await anyio.sleep(0.001)
+
+    live(link, take, scenario)
+    assert heard == [b"one", b"two"]
 
 
 def test_a_message_to_nobody_is_told(context: zmq.Context, address: str) -> None:
@@ -177,19 +205,19 @@ def test_a_message_to_nobody_is_told(context: zmq.Context, address: str) -> None
 
 
 def test_a_peer_that_is_gone_is_told(context: zmq.Context, address: str) -> None:
-    link = routed(context, address)
+    link, inbox = routed(context, address), list[list[zmq.Frame]]()
 
     async def scenario() -> None:
         dealer = context.socket(zmq.DEALER)
         dealer.connect(address)
         dealer.send_multipart([wire.MAGIC, b"hello"])
-        ((peer, _, _),) = await link.receive()
+        peer, _, _ = await first(inbox)
         assert link.send(peer.bytes, b"answer")
         dealer.close(linger=0)
         while link.send(peer.bytes, b"are you there?"):  # noqa: ASYNC110 (only asking tells)
             await anyio.sleep(0.001)
 
-    live(link, scenario)
+    live(link, inbox.append, scenario)
 
 
 def test_a_peer_that_takes_nothing_is_gone_at_the_high_water_mark(context: zmq.Context, short_dir: str) -> None:
@@ -197,33 +225,33 @@ def test_a_peer_that_takes_nothing_is_gone_at_the_high_water_mark(context: zmq.C
     router.setsockopt(zmq.ROUTER_MANDATORY, 1)
     router.setsockopt(zmq.SNDHWM, SMALL)
     router.bind(f"ipc://{short_dir}/r")
-    link = Link(router)
+    link, inbox = Link(router), list[list[zmq.Frame]]()
 
     async def scenario() -> None:
         with context.socket(zmq.DEALER) as dealer:
             dealer.setsockopt(zmq.RCVHWM, 1)
             dealer.connect(f"ipc://{short_dir}/r")
             dealer.send_multipart([wire.MAGIC, b"hello"])
-            ((peer, _, _),) = await link.receive()
+            peer, _, _ = await first(inbox)
             sent = 0
             while link.send(peer.bytes, b"x", bytes(100_000)):
                 sent += 1
                 assert sent < 10_000
             assert sent >= SMALL
 
-    live(link, scenario)
+    live(link, inbox.append, scenario)
 
 
 def test_a_payload_goes_as_a_frame_of_its_own(context: zmq.Context, address: str) -> None:
-    link = routed(context, address)
+    link, inbox = routed(context, address), list[list[zmq.Frame]]()
 
     async def scenario() -> None:
         with context.socket(zmq.DEALER) as dealer:
             dealer.connect(address)
             dealer.send_multipart([wire.MAGIC, b"hello", b"sound"])
-            ((peer, magic, header, payload),) = await link.receive()
+            peer, magic, header, payload = await first(inbox)
             assert (magic.bytes, header.bytes, payload.bytes) == (wire.MAGIC, b"hello", b"sound")
             link.send(peer.bytes, b"header", payload.buffer)
             assert dealer.recv_multipart() == [wire.MAGIC, b"header", b"sound"]
 
-    live(link, scenario)
+    live(link, inbox.append, scenario)

@@ -23,7 +23,9 @@ class Door:
         self.sent: list[tuple[bytes, bytes]] = []
         self.events: list[fsm.Event] = []
         self.tally = Tally()
-        self.worker = SimpleNamespace(epoch=3, alive=True, token="secret", post=self.events.append)
+        self.worker = SimpleNamespace(
+            epoch=3, alive=True, token="secret", post=self.events.append, share=lambda *, mapped: None
+        )
         self.actor = SimpleNamespace(
             id="p", capabilities=None, worker=lambda epoch: self.worker if epoch == self.worker.epoch else None
         )

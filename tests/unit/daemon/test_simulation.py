@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
-import structlog.testing
 
 from tests.unit.daemon.simulation import ABLE, CONFIG_EXIT, SIGKILL, Process, Simulation, virtual_time
 from voicebox_protocol import schema
 from voicebox_protocol.configuration import Config, DaemonConfig, ProviderConfig
+from voiceboxd import logs
 from voiceboxd import provider_state as fsm
 
 Simulate = Callable[..., Simulation]
@@ -34,9 +34,10 @@ def simulate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simula
         made.append(Simulation(clock, tmp_path, providers, **options))
         return made[-1]
 
-    with structlog.testing.capture_logs() as entries:
-        yield simulation
-    assert not [entry for entry in entries if entry["log_level"] in ("error", "critical")]
+    entries: list[logs.Entry] = []
+    monkeypatch.setattr(logs, "sinks", [entries.append])
+    yield simulation
+    assert not [entry for entry in entries if entry["level"] in ("error", "critical")]
     assert not [each for each in made if "bad provider message" in each.tally.snapshot()]
 
 

@@ -32,6 +32,7 @@ VALUES: dict[str, Any] = {
     "map": {"whole": 1, "part": -0.5, "no": None, "list": [True, "x"], "map": {"deep": b"\x00\xff"}},
     "maps": [{"frame": 0}, {"frame": 2**40, "word": "é"}],
     "descriptors": [[0, 0, 2400, 0xDEADBEEF], [2**32 - 1, 2**64 - 1, 1, 0]],
+    "ranges": [[0, 0], [7, 2**32 - 1]],
 }
 
 

@@ -28,8 +28,9 @@ BYTES = [bytes.fromhex(entry[which]) for entry in GOLDEN.values() for which in (
 def built(kind: wire.Kind, which: str) -> schema.Message:
     """The example as a Struct."""
     values = golden.example(kind, full=which == "full")
-    if "descriptors" in values:
-        values["descriptors"] = [tuple(each) for each in values["descriptors"]]
+    for field in kind.fields:
+        if field.type in ("descriptors", "ranges") and field.name in values:
+            values[field.name] = [tuple(each) for each in values[field.name]]
     del values["kind"]
     return schema.STRUCTS[kind.name](**values)
 
@@ -160,6 +161,7 @@ TOO_MUCH: dict[str, list[Any]] = {
     "map": [[], {1: 2}, 5],
     "maps": [[{}] * 1025, [5], {}],
     "descriptors": [[], [[0, 0, 1, 0]] * 257, [[0, 0, 1]], [[0, 0, 1, 0, 0]], [[0, -1, 1, 0]], [[2**32, 0, 1, 0]]],
+    "ranges": [[], [[0, 0]] * 4097, [[0]], [[0, 0, 0]], [[0, -1]], [[0, 2**32]]],
 }
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import mmap
+from collections import deque
 from zlib import crc32
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicebox_protocol import wire
+from voicebox_protocol.arena import SLOT_BYTES, SLOT_FRAMES
 from voicebox_protocol.errors import ProviderFailed
 from voicebox_protocol.schema import Chunk, Message, Resumed, Synthesize
-from voicebox_provider.chunk_writer import MAX_MARKS, MAX_PAYLOAD, ChunkWriter, _batches
+from voicebox_provider.arena import Arena
+from voicebox_provider.chunk_writer import MAX_MARKS, MAX_PAYLOAD, ChunkWriter, _batch
 from voicebox_provider.engine import Mark
 
 RATE = 1000
@@ -23,11 +28,34 @@ Floats = npt.NDArray[np.float32]
 class Outbox:
     """What a writer emitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena | None = None, *, gives_back: bool = False) -> None:
         self.messages: list[tuple[Message, bytes]] = []
+        self.arena = arena
+        self.gives_back = gives_back
+        self.used: list[int] = []
 
     def __call__(self, message: Message, payload: memoryview | None) -> None:
-        self.messages.append((message, bytes(payload or b"")))
+        if isinstance(message, Chunk) and self.arena is not None and message.descriptors[0][0]:
+            assert payload is None
+            self.lay(message, self.arena)
+        else:
+            self.messages.append((message, bytes(payload or b"")))
+
+    def lay(self, message: Chunk, arena: Arena) -> None:
+        """Note what lies in the arena as if it were a payload; and take it from there, as a client does that is done with it."""
+        payload, descriptors = b"", []
+        for number, offset, frames, crc in message.descriptors:
+            slot, rest = divmod(offset, SLOT_BYTES)
+            assert (number, rest) == (arena.number, 0)
+            piece = bytes(arena.memory[offset : offset + 4 * frames])
+            assert crc32(piece) == crc
+            descriptors.append((0, len(payload), frames, crc))
+            payload += piece
+            self.used.append(slot)
+            if self.gives_back:
+                arena.memory[offset : offset + SLOT_BYTES] = bytes(SLOT_BYTES)
+                arena.release([(slot, slot)])
+        self.messages.append((msgspec.structs.replace(message, descriptors=descriptors), payload))
 
     def chunks(self) -> list[tuple[Chunk, bytes]]:
         return [(message, payload) for message, payload in self.messages if isinstance(message, Chunk)]
@@ -41,6 +69,11 @@ class Outbox:
 
     def samples(self) -> Floats:
         return np.frombuffer(b"".join(self.pieces()), "<f4")
+
+
+def memory(slots: int) -> Arena:
+    """An arena with so many slots, for one writer."""
+    return Arena(7, mmap.mmap(-1, slots * SLOT_BYTES))
 
 
 def request(rate: int = RATE, from_frame: int | None = None) -> Synthesize:
@@ -150,7 +183,9 @@ def test_what_is_finished_together_goes_in_one_message() -> None:
 
 @given(sizes=st.lists(st.integers(1, MAX_PAYLOAD // 8), max_size=600))
 def test_a_message_holds_no_more_than_it_may(sizes: list[int]) -> None:
-    batches = list(_batches(sizes))
+    waiting, batches = deque(sizes), []
+    while waiting:
+        batches.append(_batch(waiting))
     assert [size for batch in batches for size in batch] == sizes
     assert all(len(batch) <= wire.MAX_DESCRIPTORS and sum(batch) * 4 <= MAX_PAYLOAD for batch in batches)
 
@@ -246,3 +281,103 @@ def test_a_message_holds_no_more_marks_than_it_may() -> None:
 def test_sound_without_marks_says_nothing_of_them() -> None:
     out, _ = write([noise(2000)])
     assert all(chunk.marks is None for chunk, _ in out.chunks())
+
+
+# --- in shared memory
+
+
+@given(
+    sizes=lengths,
+    slots=st.integers(1, 30),
+    gain=st.sampled_from([1.0, 0.5, 1.7]),
+    gives_back=st.booleans(),
+    from_frame=st.none() | st.integers(0, 2000),
+    own_rate=st.sampled_from([RATE, 800]),
+)
+def test_sound_is_the_same_whichever_way_it_goes(
+    sizes: list[int], slots: int, gain: float, gives_back: bool, from_frame: int | None, own_rate: int
+) -> None:
+    """In the messages, in the arena, or partly so, as far as that has room: the samples, the pieces and their sums."""
+    arrays = cut(noise(sum(sizes)) * np.float32(1.2), sizes)
+    inline = Outbox()
+    shared = Outbox(memory(slots), gives_back=gives_back)
+    counts = []
+    for out in (inline, shared):
+        writer = ChunkWriter(request(RATE, from_frame), out, own_rate=own_rate, gain=gain, arena=out.arena)
+        for array in arrays:
+            writer.write(array)
+        counts.append(writer.finish())
+    assert counts[0] == counts[1]
+    assert shared.pieces() == inline.pieces()
+    assert gives_back or len(shared.used) == len(set(shared.used)) == min(slots, len(inline.pieces()))
+
+    def pieces(out: Outbox) -> list[tuple[int, int, int]]:
+        return [
+            (chunk.seq + index, frames, crc)
+            for chunk, _ in out.chunks()
+            for index, (_, _, frames, crc) in enumerate(chunk.descriptors)
+        ]
+
+    assert pieces(shared) == pieces(inline)
+    assert [crc for *_, crc in pieces(shared)] == [crc32(piece) for piece in inline.pieces()]
+
+
+@given(starts=st.lists(st.integers(0, 11), unique=True, max_size=8), frames=st.integers(1, 12 * LONG))
+def test_any_slots_that_are_free_will_do(starts: list[int], frames: int) -> None:
+    """What comes back comes back in whatever order clients read, with holes."""
+    arena = memory(12)
+    arena.take(12)
+    arena.release([(slot, slot) for slot in starts])
+    out = Outbox(arena)
+    writer = ChunkWriter(request(), out, own_rate=RATE, arena=arena)
+    writer.write(noise(frames))
+    writer.finish()
+    assert np.array_equal(out.samples(), noise(frames))
+    assert out.used == starts[: len(out.pieces())]
+
+
+@pytest.mark.parametrize("rate", [8000, 24_000, 48_000, 192_000])
+def test_no_piece_is_larger_than_a_slot(rate: int) -> None:
+    whole = noise(rate)
+    out = Outbox(memory(64))
+    writer = ChunkWriter(request(rate), out, own_rate=rate, arena=out.arena)
+    writer.write(whole)
+    writer.finish()
+    assert np.array_equal(out.samples(), whole)
+    assert max(len(piece) // 4 for piece in out.pieces()) == min(rate // 2, SLOT_FRAMES)
+
+
+def test_the_engine_may_use_its_array_again_that_went_into_the_arena() -> None:
+    arena = memory(4)
+    out = Outbox(arena)
+    writer = ChunkWriter(request(), out, own_rate=RATE, arena=arena)
+    array = np.full(SHORT + SHORT // 2, 0.5, np.float32)
+    writer.write(array)
+    array[:] = 0.0
+    writer.write(array)
+    writer.finish()
+    assert out.samples()[: len(array)].min() == 0.5
+    assert out.samples()[len(array) :].max() == 0.0
+
+
+def test_an_array_that_is_every_other_sample_of_another_is_taken_as_it_is() -> None:
+    """One channel of a stereo array has gaps in memory."""
+    stereo = noise(2 * (SHORT + LONG)).reshape(-1, 2)
+    out = Outbox(memory(4))
+    writer = ChunkWriter(request(), out, own_rate=RATE, arena=out.arena)
+    writer.write(stereo[:, 1])
+    writer.finish()
+    assert np.array_equal(out.samples(), stereo[:, 1])
+
+
+def test_marks_go_with_the_message_that_holds_their_frame_in_either() -> None:
+    marks = [Mark(frame, 0, 1) for frame in (0, SHORT, SHORT + LONG, SHORT + 2 * LONG)]
+    out = Outbox(memory(2))
+    writer = ChunkWriter(request(), out, own_rate=RATE, arena=out.arena)
+    writer.write(noise(SHORT + 3 * LONG), marks)
+    writer.finish()
+    assert [len(chunk.descriptors) for chunk, _ in out.chunks()] == [2, 2]
+    assert [[mark["frame"] for mark in chunk.marks or []] for chunk, _ in out.chunks()] == [
+        [0, SHORT],
+        [SHORT + LONG, SHORT + 2 * LONG],
+    ]

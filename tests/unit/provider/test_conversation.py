@@ -9,6 +9,7 @@ from voicebox_protocol.schema import (
     Beat,
     Bye,
     Cancel,
+    Chunk,
     Error,
     Exit,
     Message,
@@ -23,6 +24,7 @@ from voicebox_provider.conversation import (
     EXIT_LOST,
     EXIT_OK,
     EXIT_PERMANENT,
+    FIRST_BEAT_S,
     WELCOME_S,
     Conversation,
     Job,
@@ -100,17 +102,26 @@ def test_beats_come_while_something_is_owed_and_nothing_ticks_otherwise() -> Non
     scene = Scene()
     assert scene.talk.deadline() is None
     scene.ask()
-    # The first at once: after a rest the daemon wants to know soon whether anybody is there.
-    assert scene.talk.deadline() == 0.0
-    assert scene.talk.due(0.0) == [Beat(epoch=3, steps=0)]
-    assert scene.talk.deadline() == BEAT_S
-    assert scene.talk.due(BEAT_S - 0.01) == []
+    # The first soon: after a rest the daemon wants to know whether anybody is there.
+    assert scene.talk.deadline() == FIRST_BEAT_S
+    assert scene.talk.due(0.0) == []
+    assert scene.talk.due(FIRST_BEAT_S) == [Beat(epoch=3, steps=0)]
+    assert scene.talk.deadline() == FIRST_BEAT_S + BEAT_S
+    assert scene.talk.due(FIRST_BEAT_S + BEAT_S - 0.01) == []
     scene.talk.step()
-    assert scene.talk.due(BEAT_S) == [Beat(epoch=3, steps=1)]
-    assert scene.talk.deadline() == 2 * BEAT_S
+    assert scene.talk.due(FIRST_BEAT_S + BEAT_S) == [Beat(epoch=3, steps=1)]
+    assert scene.talk.deadline() == FIRST_BEAT_S + 2 * BEAT_S
     scene.talk.sending(SegmentDone(epoch=3, req="r", attempt=1, segment=0, frames=1), 1.5)
     assert scene.talk.deadline() is None
     assert scene.talk.due(100.0) == []
+
+
+def test_sound_tells_as_much_as_a_beat() -> None:
+    scene = Scene()
+    scene.ask()
+    sound = Chunk(epoch=3, req="r", attempt=1, segment=0, seq=0, descriptors=[(0, 0, 1, 0)])
+    scene.talk.sending(sound, 0.01)
+    assert scene.talk.deadline() == 0.01 + BEAT_S
 
 
 def test_it_beats_from_welcome_until_it_is_ready() -> None:
