@@ -18,7 +18,7 @@ def provider() -> None:
     """Look after the providers, each an engine in a process of its own."""
 
 
-for _command in (provider_control.start, provider_control.stop, provider_control.restart, order):
+for _command in (provider_control.start, provider_control.stop, provider_control.restart, provider_control.ping, order):
     provider.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""`voicebox provider start`, `stop` and `restart`: a provider's process, by hand."""
+"""`voicebox provider start`, `stop`, `restart` and `ping`: a provider's process, by hand."""
 
 from __future__ import annotations
 
@@ -46,6 +46,27 @@ def restart(provider_id: str, as_json: bool) -> None:
     voicebox provider restart builtin
     """
     _control("restart", provider_id, as_json)
+
+
+@click.command(epilog=exit_codes.HELP)
+@click.argument("provider_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"provider": ID, "milliseconds": N}.')
+def ping(provider_id: str, as_json: bool) -> None:
+    """Ask a provider's process whether it answers, and say how soon it did. It does whatever its engine is at; one that was
+    stopped or hangs as a whole does not. Starts nothing.
+
+    \b
+    voicebox provider ping builtin
+    """
+    from voicebox_cli.connect import connect
+    from voicebox_cli.tables import printable, show_json
+
+    with connect(autostart=False) as box:
+        milliseconds = box.ping(provider_id) * 1000
+    if as_json:
+        show_json({"provider": provider_id, "milliseconds": round(milliseconds, 3)})
+    else:
+        click.echo(f"{printable(provider_id)} answered within {milliseconds:.1f} ms")
 
 
 def _control(action: str, provider_id: str, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
@@ -125,6 +126,12 @@ class AsyncVoicebox:
     async def restart_provider(self, provider: str, *, timeout: float = LOADING_S) -> dict[str, Any]:
         """Put a fresh process in its place; everything is as in `Voicebox.restart_provider`."""
         return await self._control("restart", provider, timeout)
+
+    async def ping(self, provider: str, *, timeout: float = 5.0) -> float:
+        """Ask a provider's process whether it answers; everything is as in `Voicebox.ping`."""
+        begun = time.perf_counter()
+        await self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=round(timeout * 1000))
+        return time.perf_counter() - begun
 
     async def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
         """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""

@@ -136,6 +136,16 @@ class Voicebox:
         """Put a fresh process in the place of a provider's; requests go on with that one. Raises as `start_provider`."""
         return self._control("restart", provider, timeout)
 
+    def ping(self, provider: str, *, timeout: float = 5.0) -> float:
+        """Ask a provider's process whether it answers, and return the seconds that took.
+
+        Whatever its engine is at, a process that runs answers at once. Raises `NoSuchProvider`, `Refused` if none is
+        running, or `DeadlineExceeded` after `timeout` seconds.
+        """
+        begun = time.perf_counter()
+        self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=round(timeout * 1000))
+        return time.perf_counter() - begun
+
     def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
         """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
         answer = self._ask("Stop", req=req, all=all or None)

@@ -13,7 +13,7 @@ AUTOSTART = "VOICEBOX_AUTOSTART"
 
 def transport() -> endpoints.Transport:
     """The way to the daemon of this user, as the environment stands now."""
-    return endpoints.transport(places.runtime_dir())
+    return endpoints.transport(places.runtime_path())
 
 
 def is_running(timeout: float = 2.0) -> bool:

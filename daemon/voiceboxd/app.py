@@ -8,13 +8,12 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
-import psutil
+import msgspec
 import zmq
 
 from voicebox_protocol import __version__
@@ -28,6 +27,7 @@ from voiceboxd.ledger import Ledger
 from voiceboxd.limits import most_clients
 from voiceboxd.link import Link
 from voiceboxd.logs import log
+from voiceboxd.pings import Pings
 from voiceboxd.process import Children
 from voiceboxd.provider_actor import ProviderActor, description_of, status_of
 from voiceboxd.provider_control import ProviderControl
@@ -42,8 +42,7 @@ from voiceboxd.worker import Door, Workshop
 _LAST_WORDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Doors:
+class Doors(msgspec.Struct, frozen=True):
     """What was opened before the rest of the daemon was loaded."""
 
     control: zmq.Socket[bytes]
@@ -54,8 +53,7 @@ class Doors:
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """How this daemon was started. `mode` is auto, start or run."""
 
     boot: str
@@ -140,6 +138,8 @@ class App:
         return Installer(self._config, self._setting.providers_dir, self._providers, self._dispatcher, actor)
 
     def _clients(self, tasks: anyio.abc.TaskGroup, installer: Installer) -> ClientGateway:
+        pings = Pings(self._providers.actors, self._providers.send, self._tally, self._setting.boot)
+        self._providers.on_pong = pings.answered
         return ClientGateway(
             self._control,
             self._dispatcher,
@@ -153,6 +153,7 @@ class App:
             providers=self.providers,
             installer=installer,
             control=ProviderControl(self._providers.actors, self._dispatcher.ledger, self._setting.log_dir),
+            pings=pings,
             shutdown=self.shut_down,
         )
 
@@ -226,7 +227,7 @@ class App:
                 "pid": os.getpid(),
                 "version": __version__,
                 "uptime_s": round(time.monotonic() - self._setting.started, 3),
-                "rss_bytes": psutil.Process().memory_info().rss,
+                "rss_bytes": _resident_bytes(),
                 "arena_bytes": self._arenas.size,
                 "arena_used_bytes": self._arenas.used,
                 "socket": self._doors.name,
@@ -242,3 +243,13 @@ class App:
     def providers(self) -> list[dict[str, Any]]:
         """`provider list --json`."""
         return [description_of(actor) for actor in self._providers.actors.values()]
+
+
+def _resident_bytes() -> int:
+    """Of this process."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)

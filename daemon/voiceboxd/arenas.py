@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -14,9 +13,8 @@ from voiceboxd.effects import Payload
 from voiceboxd.loans import Loans
 from voiceboxd.logs import log
 
-# From linux/fcntl.h; fcntl has them from Python 3.12 on, and the last nowhere yet.
-_ADD_SEALS = 1033
-_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 1, 2, 4, 16
+# From linux/fcntl.h; the one of them that fcntl has not.
+_SEAL_FUTURE_WRITE = 16
 
 
 class Arena(NamedTuple):
@@ -32,7 +30,10 @@ class Arena(NamedTuple):
 
     def seal(self) -> None:
         """Nobody can map it writable, cut it or let it grow any more, not even a provider that is started later."""
-        fcntl.fcntl(self.descriptor, _ADD_SEALS, _SEAL_SHRINK | _SEAL_GROW | _SEAL_FUTURE_WRITE | _SEAL_SEAL)
+        import fcntl  # which Windows has not
+
+        size = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, size | _SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL)
 
     def read(self, offset: int, size: int) -> bytes:
         """A copy of some of it."""

@@ -15,10 +15,11 @@ from voicebox_protocol import __version__, errors, schema, wire
 from voicebox_protocol.arena import FEATURE, Gone, Offer
 from voiceboxd.arenas import Arena
 from voiceboxd.dispatcher import Dispatcher
-from voiceboxd.effects import ToClient
+from voiceboxd.effects import Payload, ToClient
 from voiceboxd.installer import Installer
 from voiceboxd.link import Link
 from voiceboxd.logs import log
+from voiceboxd.pings import Pings
 from voiceboxd.provider_actor import description_of
 from voiceboxd.provider_control import ProviderControl
 from voiceboxd.session import Session, Sessions
@@ -51,6 +52,7 @@ class ClientGateway:
         providers: Callable[[], list[dict[str, Any]]],
         installer: Installer,
         control: ProviderControl,
+        pings: Pings,
         shutdown: Callable[[str], None],
     ) -> None:
         self._link = link
@@ -65,6 +67,7 @@ class ClientGateway:
         self._providers = providers
         self._installer = installer
         self._control = control
+        self._pings = pings
         self._shutdown = shutdown
         self._decoder = schema.Decoder(wire.CLIENT_TO_DAEMON)
         self._handlers: dict[type[schema.Message], Handler] = {
@@ -80,6 +83,7 @@ class ClientGateway:
             schema.AddProvider: self._answer_add,
             schema.RemoveProvider: self._answer_remove,
             schema.ControlProvider: self._answer_control,
+            schema.Ping: self._answer_ping,
             schema.Stop: self._answer_stop,
             schema.Shutdown: self._answer_shutdown,
             schema.Bye: lambda session, _message, _payload: self.closed(session),
@@ -92,9 +96,11 @@ class ClientGateway:
     def send(self, effect: ToClient) -> None:
         """Send to a session; one that is gone, or takes nothing any more, is closed."""
         session = self._sessions.get(effect.session)
-        if session is None:
-            return
-        if not self._link.send(session.peer, schema.encode(effect.message), effect.payload):
+        if session is not None:
+            self._send(session, schema.encode(effect.message), effect.payload)
+
+    def _send(self, session: Session, header: bytes, payload: Payload | None) -> None:
+        if not self._link.send(session.peer, header, payload):
             self._tally.count("lost client")
             self._tasks.start_soon(self._close_later, session)
 
@@ -173,7 +179,7 @@ class ClientGateway:
         elif session is None:
             query, req = getattr(message, "query", None), getattr(message, "req", None)
             self._complain(peer, errors.HelloFirst("say Hello first"), query=query, req=req)
-        elif getattr(message, "boot", self._boot) != self._boot:
+        elif getattr(message, "boot", None) not in (None, self._boot):
             self._tally.count("stale boot")
         else:
             self._handlers[type(message)](session, message, payload)
@@ -244,14 +250,12 @@ class ClientGateway:
     # --- queries
 
     def _reply(self, session: Session, reply: schema.Message) -> None:
-        length = len(schema.encode(reply))
-        if length > wire.MAX_HEADER:
-            why = (
-                f"the answer has {length} bytes and a header holds {wire.MAX_HEADER}; ask for one provider or language"
-            )
+        header = schema.encode(reply)
+        if len(header) > wire.MAX_HEADER:
+            why = f"the answer has {len(header)} bytes and a header holds {wire.MAX_HEADER}; ask for one provider or language"
             self._complain(session.peer, errors.BadRequest(why), query=getattr(reply, "query", None))
-            return
-        self.send(ToClient(session.id, reply))
+        elif self._sessions.get(session.id) is session:
+            self._send(session, header, None)
 
     def _answer_status(self, session: Session, message: schema.Status, _: memoryview) -> None:
         self._reply(session, schema.StatusReply(query=message.query, status=self._status()))
@@ -315,6 +319,18 @@ class ClientGateway:
             self._reply(session, await work())
         except errors.VoiceboxError as error:
             self._complain(session.peer, error, query=query)
+
+    def _answer_ping(self, session: Session, message: schema.Ping, _: memoryview) -> None:
+        def answer(found: schema.Pong | errors.VoiceboxError) -> None:
+            if isinstance(found, schema.Pong):
+                self._reply(session, found)
+            else:
+                self._complain(session.peer, found, query=message.query)
+
+        try:
+            self._pings.ask(message, answer)
+        except errors.VoiceboxError as error:
+            self._complain(session.peer, error, query=message.query)
 
     def _answer_stop(self, session: Session, message: schema.Stop, _: memoryview) -> None:
         try:

@@ -442,11 +442,16 @@ class Dispatcher:
     def _pump_provider(self, provider: str) -> None:
         """Give a provider as much as it takes, and let it have as many processes as it needs."""
         actor, now = self._gateway.actors[provider], clock.now()
-        while (request := self._next_for(provider)) is not None:
-            if not any(worker.serving for worker in actor.workers):
+        serving = any(worker.serving for worker in actor.workers)
+        # Whose turn it is need not be known where nobody could take it.
+        while not serving or actor.free_worker(self.ledger.in_work) is not None:
+            if (request := self._next_for(provider)) is None:
+                break
+            if not serving:
                 self._demand(provider, request)
                 break
-            if not self._may_dispatch(actor):
+            if not self._memory_left(ahead=False):
+                self._starve()
                 break
             if broken := self.ledger.renew(request, actor.fingerprint, now):
                 self._do(broken)
@@ -455,17 +460,11 @@ class Dispatcher:
             self._dispatch(actor, request, request.work)
         while self._may_look_ahead(actor) and (later := self._next_ahead(provider)) is not None:
             self._dispatch(actor, *later)
-        if not any(_assigned(request) == provider and request.attempts for request in self.ledger.requests.values()):
+        if actor.worn and not any(
+            _assigned(request) == provider and request.attempts for request in self.ledger.requests.values()
+        ):
             actor.between_requests()
         actor.review()
-
-    def _may_dispatch(self, actor: ProviderActor) -> bool:
-        if actor.free_worker(self.ledger.in_work) is None:
-            return False
-        if not self._memory_left(ahead=False):
-            self._starve()
-            return False
-        return True
 
     def _may_look_ahead(self, actor: ProviderActor) -> bool:
         """Only a worker with nothing else to do speaks what is not due yet."""

@@ -53,7 +53,8 @@ class Link:
                 raise
             return False
         finally:
-            self._look_soon()
+            if not self._looking and self._readable():
+                self._look_soon()
         return True
 
     async def serve(self, take: Take) -> None:
@@ -88,13 +89,16 @@ class Link:
         for _ in range(_BATCH):
             if self._closed or self._take is None:
                 return True
-            if not cast(int, self._router.getsockopt(zmq.EVENTS)) & _READABLE:
+            if not self._readable():
                 return True
             frames = [self._router.recv(_NOW, copy=False)]
             while frames[-1].more:
                 frames.append(self._router.recv(_NOW, copy=False))
             self._take(frames)
         return False
+
+    def _readable(self) -> bool:
+        return bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & _READABLE)
 
     def close(self) -> None:
         """Let queued messages go out for a moment, then close."""

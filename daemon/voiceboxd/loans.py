@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
+
+import msgspec
 
 from voicebox_protocol.arena import SLOT_BYTES, SLOT_FRAMES
 from voiceboxd.effects import Violation
@@ -27,14 +28,13 @@ class Loan(NamedTuple):
     slot: int
 
 
-@dataclass(slots=True)
-class Book:
+class Book(msgspec.Struct):
     """One arena's: `out` has a 1 for each slot that the provider may not write, `used` counts those of them that hold sound,
     and `back` are the others, which it is to be told of."""
 
     slots: int
-    out: bytearray = field(init=False)
-    back: list[int] = field(default_factory=list)
+    out: bytearray = msgspec.field(default_factory=bytearray)
+    back: list[int] = msgspec.field(default_factory=list)
     used: int = 0
     closed: bool = False
 

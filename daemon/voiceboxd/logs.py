@@ -50,15 +50,16 @@ class Log:
 log = Log()
 
 
-def set_up(directory: Path, *, foreground: bool) -> None:
-    """Send everything that is logged from here on to `directory`/voiceboxd.log, what libraries log included."""
+def set_up(directory: Path, *, foreground: bool) -> Callable[[], None]:
+    """Send everything that is logged from here on to `directory`/voiceboxd.log, what libraries log included. What is returned
+    closes the file."""
     directory.mkdir(parents=True, exist_ok=True)
-    sinks[:] = [_File(directory / FILE).write]
-    if foreground:
-        sinks.append(_show)
+    file = _File(directory / FILE)
+    sinks[:] = [file.write, *([_show] if foreground else [])]
     root = logging.getLogger()
     root.handlers = [_Foreign()]
     root.setLevel(logging.INFO)
+    return file.close
 
 
 def _tell(level: str, event: str, fields: Entry) -> None:
@@ -91,11 +92,17 @@ class _File:
         try:
             line = _encode(entry) + b"\n"
         except UnicodeEncodeError:
-            line = _encode({name: ascii(value) for name, value in entry.items()}) + b"\n"
+            line = _encode({name: _writable(value) for name, value in entry.items()}) + b"\n"
         with contextlib.suppress(OSError):
             if self._descriptor is not None and self._size + len(line) > _SIZE:
                 self._rotate()
             self._size += os.write(self._opened(), line)
+
+    def close(self) -> None:
+        """The daemon ends."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _opened(self) -> int:
         if self._descriptor is None:
@@ -104,14 +111,17 @@ class _File:
         return self._descriptor
 
     def _rotate(self) -> None:
-        assert self._descriptor is not None
-        os.close(self._descriptor)
-        self._descriptor = None
+        self.close()
         for number in range(_KEPT, 0, -1):
             older = self._path.with_name(f"{FILE}.{number}")
             newer = self._path.with_name(f"{FILE}.{number - 1}") if number > 1 else self._path
             with contextlib.suppress(FileNotFoundError):
                 newer.replace(older)
+
+
+def _writable(value: Any) -> Any:
+    """Half a character, as file names may hold, in a form that can be written."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _show(entry: Entry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import sys
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from voicebox_protocol.configuration import Config
 
 _PEER_QUEUE = 20_000
+_MODES = {"--foreground": "run", "--started": "start", "--autostart": "auto"}
 
 
 def run() -> None:
@@ -53,15 +53,20 @@ def _complain(why: str, code: int) -> int:
 
 
 def _mode(arguments: list[str]) -> str:
+    if len(arguments) == 1 and (mode := _MODES.get(arguments[0])) is not None:
+        return mode
+    # Programs that start a daemon need no help, and would wait for it.
+    import argparse
+
     parser = argparse.ArgumentParser(prog="voiceboxd", description="The voice service. Ends on SIGTERM.")
     parser.add_argument("--version", action="version", version=f"voiceboxd {__version__}")
     how = parser.add_mutually_exclusive_group()
-    for flag, mode, meaning in (
-        ("--foreground", "run", "log to standard error too (the default)"),
-        ("--started", "start", "started on purpose, in the background"),
-        ("--autostart", "auto", "started by a client: end when idle, and leave quietly if one runs already"),
+    for flag, meaning in (
+        ("--foreground", "log to standard error too (the default)"),
+        ("--started", "started on purpose, in the background"),
+        ("--autostart", "started by a client: end when idle, and leave quietly if one runs already"),
     ):
-        how.add_argument(flag, action="store_const", const=mode, dest="mode", help=meaning)
+        how.add_argument(flag, action="store_const", const=_MODES[flag], dest="mode", help=meaning)
     return str(parser.parse_args(arguments).mode or "run")
 
 
@@ -87,7 +92,7 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
         from voiceboxd.app import App, Doors, Setting
         from voiceboxd.worker import Door
 
-        logs.set_up(places.log_dir(), foreground=mode == "run")
+        close_log = logs.set_up(places.log_dir(), foreground=mode == "run")
         doors = Doors(control, providers, session, Door(address, server_key), transport.name, transport.token())
         setting = Setting(boot, mode, directory, places.log_dir(), places.providers_dir(), descriptors, started)
 
@@ -104,6 +109,8 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
         except BaseException:
             logs.last_words("the daemon failed")
             raise
+        finally:
+            close_log()
     finally:
         context.destroy(linger=0)
         transport.close()

@@ -13,15 +13,17 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
-import psutil
 
 from voicebox_protocol.startline import StartLine
 from voiceboxd.death_watch import DeathPage, DeathWatch, dying_code
 from voiceboxd.logs import log
+
+if TYPE_CHECKING:
+    import psutil
 
 _LOG_LIMIT = 1_000_000
 _TAIL = 5
@@ -145,6 +147,8 @@ class ProviderProcess:
 
     def memory(self) -> int | None:
         """Resident bytes, None if it is gone."""
+        import psutil
+
         try:
             if self._facts is None:
                 self._facts = psutil.Process(self.pid)
@@ -185,6 +189,8 @@ def leashed(command: list[str]) -> list[str]:
 
 def _kill_group(pid: int) -> None:
     if sys.platform == "win32":
+        import psutil
+
         psutil.Process(pid).kill()
     else:
         os.killpg(pid, signal.SIGKILL)
@@ -216,6 +222,8 @@ class Children:
 
     def add(self, pid: int) -> None:
         """Remember a process by its id and start time: together they are never reused."""
+        import psutil
+
         with contextlib.suppress(psutil.Error):
             self._known[pid] = psutil.Process(pid).create_time()
             self._write()
@@ -254,6 +262,8 @@ class Children:
 
 
 def _is_same(pid: int, started: float) -> bool:
+    import psutil
+
     try:
         return abs(float(psutil.Process(pid).create_time()) - started) < 0.01
     except (psutil.Error, ValueError, OverflowError):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
 import msgspec
-import psutil
 
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.configuration import ProviderConfig, keep_alive_seconds
@@ -56,8 +54,7 @@ class Listener(Protocol):
         """How many segments could be spoken now, or taken over from a suspect, if it had workers for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStatistics:
+class WorkerStatistics(msgspec.Struct, frozen=True):
     """A snapshot of one process."""
 
     pid: int | None
@@ -67,8 +64,7 @@ class WorkerStatistics:
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderStatistics:
+class ProviderStatistics(msgspec.Struct, frozen=True):
     """A snapshot for `status`. `retry_in_s`: when it is started again, or may be tried again."""
 
     id: str
@@ -245,7 +241,8 @@ class ProviderActor:
     def _situation(self) -> staffing.Situation:
         now = clock.now()
         busy = [worker for worker in self._workers if worker.serving and self._at_work(worker)]
-        waiting = self._listener.waiting(self.id)
+        # How many wait makes no difference where as many are at work as may be.
+        waiting = self._listener.waiting(self.id) if len(busy) < self._policy.workers else 0
         if busy or waiting:
             self._rested_since = now
         proven = any(worker.state.delivered for worker in self._workers)
@@ -267,6 +264,9 @@ class ProviderActor:
         if self._policy.standby != "auto" or len(self._coming()) > self._policy.workers:
             # Not asked, or it is there already and its memory with it.
             return True
+        # Not before somebody speaks: it takes a while to load.
+        import psutil
+
         memory = max((worker.memory() or 0 for worker in self._workers), default=0)
         return staffing.room_for_spare(memory or None, psutil.virtual_memory().available)
 
@@ -320,6 +320,11 @@ class ProviderActor:
         worker.note_wear()
         if (why := recycling.worn(self._recycling, worker.wear)) is not None:
             self._worn[worker.epoch] = why
+
+    @property
+    def worn(self) -> bool:
+        """Whether a worker should make room for a fresh one."""
+        return bool(self._worn)
 
     def between_requests(self) -> None:
         """No request is half spoken: who is worn makes room for a fresh one."""

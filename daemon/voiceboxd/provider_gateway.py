@@ -57,6 +57,7 @@ class ProviderGateway:
         self._peers: dict[bytes, Incarnation] = {}
         self._routes: dict[tuple[str, int], bytes] = {}
         self.actors: dict[str, ProviderActor] = {}
+        self.on_pong: Callable[[str, int, schema.Pong], None] = lambda *_: None
         self._handlers: dict[type[schema.Message], Callable[[Incarnation, schema.Message], None]] = {
             schema.Loading: self._loading,
             schema.Ready: self._ready,
@@ -186,6 +187,9 @@ class ProviderGateway:
             return
         if isinstance(message, schema.Beat):
             self._beat(known.worker, message)
+            return
+        if isinstance(message, schema.Pong):
+            self.on_pong(known.actor.id, known.epoch, message)
             return
         known.worker.post(fsm.Heard(sound=isinstance(message, schema.Chunk | schema.Resumed)))
         handler = self._handlers.get(type(message))

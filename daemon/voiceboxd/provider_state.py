@@ -9,7 +9,6 @@ It knows no process, socket or clock; `Worker` carries its effects out and wakes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -44,8 +43,7 @@ SERVING = frozenset({Phase.READY, Phase.BUSY, Phase.SUSPECT})
 RESTING = frozenset({Phase.BACKOFF, Phase.QUARANTINED})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Deadlines in seconds. `probe` is the first sign of life that one owes who was at rest when work came; `drain` is for
     finishing work before a planned stop, `leave` for the process's end after that."""
 
@@ -58,7 +56,7 @@ class Limits:
     cancel: float = 10.0
     drain: float = 30.0
     leave: float = 5.0
-    restart: RestartPolicy = RestartPolicy()  # noqa: RUF009 (a NamedTuple)
+    restart: RestartPolicy = RestartPolicy()
 
 
 class History(NamedTuple):
@@ -101,8 +99,7 @@ class Demand(NamedTuple):
     speak: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HelloCame:
+class HelloCame(msgspec.Struct, frozen=True):
     """The process introduced itself with the right token and epoch."""
 
 
@@ -112,8 +109,7 @@ class Extended(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """It is ready."""
 
 
@@ -131,8 +127,7 @@ class Heard(NamedTuple):
     sound: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JobStarted:
+class JobStarted(msgspec.Struct, frozen=True):
     """A segment was handed to it."""
 
 
@@ -143,8 +138,7 @@ class JobEnded(NamedTuple):
     cancelled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CancelSent:
+class CancelSent(msgspec.Struct, frozen=True):
     """It was asked to stop a segment, and owes an answer."""
 
 
@@ -216,18 +210,15 @@ class Leave(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """Kill the process group; `Exited` follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(msgspec.Struct, frozen=True):
     """It takes work from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubted:
+class Doubted(msgspec.Struct, frozen=True):
     """It has work and owes a sign of life: somebody else may take the work over."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +9,9 @@ import msgspec
 
 from voicebox_protocol.configuration import Config, ProviderConfig
 from voicebox_protocol.errors import InvalidConfig
-from voiceboxd import bundles
+from voiceboxd import announced, bundles
 from voiceboxd.logs import log
 
-GROUP = "voicebox.engines"
 BUNDLE = "provider add"
 CONFIG = "config"
 
@@ -29,14 +27,11 @@ class Installed(NamedTuple):
 def installed(config: Config, providers_dir: Path) -> dict[str, Installed]:
     """Every enabled provider by id. The configuration may change one that a package or bundle brought, or disable it."""
     found: dict[str, Installed] = {}
-    for point in importlib.metadata.entry_points(group=GROUP):
-        if not _satisfied(point):
-            continue
-        changed = config.provider.get(point.name, ProviderConfig())
+    for engine in announced.engines():
+        changed = config.provider.get(engine.name, ProviderConfig())
         if not changed.command and not changed.engine:
-            changed.engine = point.name
-        source = f"{point.dist.name} {point.dist.version}" if point.dist else "package"
-        found[point.name] = Installed(point.name, changed, source)
+            changed.engine = engine.name
+        found[engine.name] = Installed(engine.name, changed, engine.package)
     for name, own in config.provider.items():
         if name not in found and (own.engine or own.command):
             found[name] = Installed(name, own, CONFIG)
@@ -54,28 +49,3 @@ def _changed(bundle: ProviderConfig, own: ProviderConfig | None) -> ProviderConf
         return bundle
     settings = {**bundle.settings, **own.settings}
     return msgspec.structs.replace(own, engine=bundle.engine, command=bundle.command, settings=settings)
-
-
-def _satisfied(point: importlib.metadata.EntryPoint) -> bool:
-    """Whether the packages are here that an engine's extra asks for: `name = "module:Class [extra]"`."""
-    if not point.extras or point.dist is None:
-        return True
-    from packaging.requirements import Requirement
-
-    wanted = [Requirement(line) for line in point.dist.requires or ()]
-    return all(
-        _is_installed(requirement.name)
-        for requirement in wanted
-        for extra in point.extras
-        if requirement.marker is not None
-        and requirement.marker.evaluate({"extra": extra})
-        and not requirement.marker.evaluate({"extra": ""})
-    )
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

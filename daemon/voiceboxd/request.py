@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from voicebox_protocol import errors, schema, wire
 from voiceboxd.effects import Payload
@@ -68,8 +69,7 @@ class Assignment(NamedTuple):
         return alike and self.deterministic and other.deterministic
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """Consecutive segments spoken by one incarnation of a provider with one voice."""
 
     provider: str
@@ -97,8 +97,7 @@ class Held(NamedTuple):
     rate: int
 
 
-@dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """A segment that a request is at, or will be. `frames` and `crc` are of what came of it; `start` is where it begins
     in the client's timeline. `attempt` is set while the incarnation `at` is at it, `proof_owed` until that said `Resumed`.
 
@@ -116,7 +115,7 @@ class Work:
     failures: int = 0
     frames_at_failure: int = -1
     frames_at_move: int = -1
-    held: list[Held] = field(default_factory=list)
+    held: list[Held] = msgspec.field(default_factory=list)
     done: bool = False
     postponed: bool = False
 
@@ -126,8 +125,7 @@ class Work:
         return self.attempt is None and not self.done and not self.postponed
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One accepted `Say`. Times are seconds of the daemon's monotonic clock. `tried` are those who spoke it and could not go
     on; while it is `stranded` nobody speaks it, and the error is how it ends if nobody can."""
 
@@ -138,19 +136,19 @@ class Request:
     order: int
     seed: int
     assignment: Assignment | None = None
-    tried: list[Passed] = field(default_factory=list)
+    tried: list[Passed] = msgspec.field(default_factory=list)
     stranded: errors.VoiceboxError | None = None
     segmenter: Segmenter | None = None
     part: Part | None = None
-    early_text: list[str] = field(default_factory=list)
+    early_text: list[str] = msgspec.field(default_factory=list)
     text_ended: bool = False
     text_received: int = 0
     text_consumed: int = 0
     text_granted: int = wire.TEXT_WINDOW
     work: Work | None = None
-    ahead: deque[Work] = field(default_factory=deque)
+    ahead: deque[Work] = msgspec.field(default_factory=deque)
     attempts: int = 0
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Run] = msgspec.field(default_factory=list)
     frames: int = 0
     seq: int = 0
     segments: int = 0

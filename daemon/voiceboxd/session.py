@@ -6,26 +6,26 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 MAX_UNATTACHED = 256
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """One client. `attached` while it holds the session door open, which it must to ask for speech; `hang_up` closes it, and
     `tell` says something there: False if that cannot be said. Arenas that it was offered it may map, and say so."""
 
     id: str
     peer: bytes
     agent: str
-    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    token: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     attached: bool = False
     hang_up: Callable[[], None] = lambda: None
     tell: Callable[[bytes, list[int]], bool] = lambda _line, _descriptors: False
     shares: bool = False
-    offered: set[int] = field(default_factory=set)
-    mapped: set[int] = field(default_factory=set)
+    offered: set[int] = msgspec.field(default_factory=set)
+    mapped: set[int] = msgspec.field(default_factory=set)
 
 
 class Sessions:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 WINDOW_SECONDS = 30.0
 WINDOW_BYTES = 4_000_000
@@ -12,8 +13,7 @@ PATIENCE = 60.0
 BYTES_PER_FRAME = 4
 
 
-@dataclass(slots=True)
-class Window:
+class Window(msgspec.Struct):
     """Owns the loans of one session: which pieces of which request it still holds. What was spoken before its turn is
     `reserved`: it takes up room, and nobody can be blamed for holding it. Times in seconds."""
 
@@ -22,7 +22,7 @@ class Window:
     held_bytes: int = 0
     reserved_seconds: float = 0.0
     reserved_bytes: int = 0
-    _loans: dict[str, deque[tuple[int, int, int]]] = field(default_factory=dict)
+    _loans: dict[str, deque[tuple[int, int, int]]] = msgspec.field(default_factory=dict)
 
     @property
     def open(self) -> bool:

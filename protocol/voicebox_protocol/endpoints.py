@@ -12,13 +12,15 @@ import os
 import socket
 import sys
 import time
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import zmq
 
 from voicebox_protocol import places, wire
 from voicebox_protocol.errors import BadPlace, DaemonUnreachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TRANSPORT = "VOICEBOX_TRANSPORT"
 PATH_LIMIT = 103 if sys.platform == "darwin" else 107
@@ -74,23 +76,22 @@ def connect_provider(dealer: zmq.Socket[bytes], address: str, server_key: str | 
 class IpcTransport:
     """Unix sockets in a directory that only the user may enter."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: str | Path) -> None:
+        # A string, for a client that asks one small question: pathlib takes longer to load than the answer to come.
+        self._directory = os.fspath(directory)
         self._bound: list[Path] = []
-        self.name = str(directory / "control.sock")
+        self.name = self._place("control.sock")
 
     def bind_control(self, router: zmq.Socket[bytes]) -> None:
-        self._bind(router, self._directory / "control.sock")
+        self._bind(router, "control.sock")
 
     def bind_providers(self, router: zmq.Socket[bytes], boot: str) -> tuple[str, str | None]:
-        for stale in self._directory.glob("provider-*.sock"):
+        for stale in places.as_path(self._directory).glob("provider-*.sock"):
             stale.unlink(missing_ok=True)
-        path = self._directory / f"provider-{boot}.sock"
-        self._bind(router, path)
-        return f"ipc://{path}", None
+        return self._bind(router, f"provider-{boot}.sock"), None
 
     def listen_session(self) -> socket.socket:
-        path = self._checked(self._directory / "session.sock")
+        path = places.as_path(self._checked("session.sock"))
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
@@ -107,21 +108,27 @@ class IpcTransport:
             path.unlink(missing_ok=True)
 
     def connect_control(self, dealer: zmq.Socket[bytes]) -> None:
-        dealer.connect(f"ipc://{self._checked(self._directory / 'control.sock')}")
+        dealer.connect(f"ipc://{self._checked('control.sock')}")
 
     def connect_session(self, timeout: float) -> socket.socket:
-        path = self._checked(self._directory / "session.sock")
+        path = self._checked("session.sock")
         try:
             places.check_private(self._directory)
         except FileNotFoundError:
             raise DaemonUnreachable(f"no daemon at {path}") from None
-        return _connect(socket.AF_UNIX, str(path), timeout)
+        return _connect(socket.AF_UNIX, path, timeout)
 
-    def _bind(self, router: zmq.Socket[bytes], path: Path) -> None:
-        router.bind(f"ipc://{self._checked(path)}")
-        self._bound.append(path)
+    def _bind(self, router: zmq.Socket[bytes], name: str) -> str:
+        address = f"ipc://{self._checked(name)}"
+        router.bind(address)
+        self._bound.append(places.as_path(self._place(name)))
+        return address
 
-    def _checked(self, path: Path) -> Path:
+    def _place(self, name: str) -> str:
+        return os.path.join(self._directory, name)  # noqa: PTH118 (no pathlib)
+
+    def _checked(self, name: str) -> str:
+        path = self._place(name)
         length = len(os.fsencode(path))
         if length > PATH_LIMIT:
             raise BadPlace(
@@ -134,8 +141,8 @@ class IpcTransport:
 class CurveTransport:
     """Loopback TCP with CURVE encryption; ports, server key and token lie in a file that only the user can read."""
 
-    def __init__(self, directory: Path) -> None:
-        self._file = directory / "endpoint.json"
+    def __init__(self, directory: str | Path) -> None:
+        self._file = places.as_path(directory) / "endpoint.json"
         self.name = str(self._file)
         self._public, self._secret = b"", b""
         self._known: dict[str, Any] = {}
@@ -197,7 +204,7 @@ class CurveTransport:
             raise DaemonUnreachable(f"no daemon has written {self._file}") from None
 
 
-def transport(directory: Path) -> Transport:
+def transport(directory: str | Path) -> Transport:
     """The transport for this platform, or the one that `$VOICEBOX_TRANSPORT` (ipc, curve) asks for."""
     wanted = os.environ.get(TRANSPORT) or ("curve" if sys.platform == "win32" else "ipc")
     if wanted not in ("ipc", "curve"):

@@ -1,6 +1,7 @@
 """Where everything lies: the runtime directory, data, state and configuration, and the variables that move them.
 
-`docs/files.md` has the table. Only the runtime directory is on the thin client's path, so platformdirs loads with the rest.
+`docs/files.md` has the table. Only the runtime directory is on the thin client's path, so platformdirs loads with the rest, and
+so does pathlib.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from voicebox_protocol.errors import BadPlace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUNTIME_DIR = "VOICEBOX_RUNTIME_DIR"
 DATA_DIR = "VOICEBOX_DATA_DIR"
@@ -21,21 +25,26 @@ _APP = "voicebox"
 
 def runtime_dir() -> Path:
     """Sockets, lock and endpoint file: `$VOICEBOX_RUNTIME_DIR`, else `$XDG_RUNTIME_DIR/voicebox`, else a private one."""
+    return as_path(runtime_path())
+
+
+def runtime_path() -> str:
+    """`runtime_dir` for those who need no more than its name."""
     if chosen := os.environ.get(RUNTIME_DIR):
-        return Path(chosen).absolute()
+        return chosen if os.path.isabs(chosen) else os.path.join(os.getcwd(), chosen)  # noqa: PTH109, PTH117, PTH118 (no pathlib)
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(xdg) / _APP
+        return os.path.join(xdg, _APP)  # noqa: PTH118
     if sys.platform == "win32":
-        return data_dir() / "run"
+        return str(data_dir() / "run")
     import tempfile
 
-    return Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}"
+    return os.path.join(tempfile.gettempdir(), f"{_APP}-{os.getuid()}")  # noqa: PTH118
 
 
 def data_dir() -> Path:
     """Providers, models and the database: `$VOICEBOX_DATA_DIR`, else the platform's place for a user's data."""
     if chosen := os.environ.get(DATA_DIR):
-        return Path(chosen).absolute()
+        return as_path(chosen).absolute()
     from platformdirs import user_data_path
 
     return user_data_path(_APP, appauthor=False, roaming=False)
@@ -63,7 +72,7 @@ def log_dir() -> Path:
 def config_file() -> Path:
     """`config.toml`, which belongs to the user: `$VOICEBOX_CONFIG`, else the platform's place. It need not exist."""
     if chosen := os.environ.get(CONFIG):
-        return Path(chosen).absolute()
+        return as_path(chosen).absolute()
     from platformdirs import user_config_path
 
     return user_config_path(_APP, appauthor=False, roaming=False) / "config.toml"
@@ -81,7 +90,7 @@ def ensure_private(directory: Path) -> Path:
     return directory
 
 
-def check_private(directory: Path) -> None:
+def check_private(directory: str | Path) -> None:
     """Raise `BadPlace` unless `directory` is a real directory of ours that nobody else may enter."""
     found = os.lstat(directory)
     if stat.S_ISLNK(found.st_mode):
@@ -96,3 +105,10 @@ def check_private(directory: Path) -> None:
         )
     if found.st_mode & 0o077:
         raise BadPlace(f"{directory} is open to others (mode {found.st_mode & 0o777:o}); run: chmod 700 {directory}")
+
+
+def as_path(place: str | Path) -> Path:
+    """`Path`, loaded only now."""
+    from pathlib import Path
+
+    return Path(place)

@@ -247,6 +247,17 @@ class ProviderControlled(Message, tag="ProviderControlled", kw_only=True):
     query: int
     provider: dict[str, Any]
 
+class Ping(Message, tag="Ping", kw_only=True):
+    query: int
+    provider: str | None = None
+    deadline_ms: int | None = None
+    boot: str | None = None
+    epoch: int | None = None
+
+class Pong(Message, tag="Pong", kw_only=True):
+    query: int
+    epoch: int
+
 class Stop(Message, tag="Stop", kw_only=True):
     query: int
     req: str | None = None

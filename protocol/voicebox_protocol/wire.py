@@ -377,6 +377,24 @@ KINDS: tuple[Kind, ...] = (
         (_QUERY, Field("provider", "map", "{id, engine, source, state, reason, capabilities}", True)),
     ),
     Kind(
+        "Ping",
+        (CLIENT_TO_DAEMON, DAEMON_TO_PROVIDER),
+        "Do you answer? A provider does so at once, whatever its engine is at.",
+        (
+            _QUERY,
+            Field("provider", "id", "from clients: which one"),
+            Field("deadline_ms", "u64", "from clients: how long to wait, in milliseconds; 5000 if null"),
+            Field("boot", "id", "to providers: the daemon's boot id"),
+            Field("epoch", "u32", "to providers: the incarnation"),
+        ),
+    ),
+    Kind(
+        "Pong",
+        (DAEMON_TO_CLIENT, PROVIDER_TO_DAEMON),
+        "Answers Ping.",
+        (_QUERY, Field("epoch", "u32", "the incarnation that answers", True)),
+    ),
+    Kind(
         "Stop",
         _C2D,
         "Cancel requests of any client: one, all, or those that are being played.",

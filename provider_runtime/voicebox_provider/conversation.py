@@ -23,6 +23,8 @@ from voicebox_protocol.schema import (
     Fault,
     Malformed,
     Message,
+    Ping,
+    Pong,
     Ready,
     Release,
     SegmentCancelled,
@@ -177,6 +179,8 @@ class Conversation:
             self._synthesize(message, payload, now)
         elif isinstance(message, Cancel):
             self._cancel(message)
+        elif isinstance(message, Ping):
+            return [Pong(query=message.query, epoch=self._epoch)]
         elif isinstance(message, Release):
             self._release(message.slots)
         elif isinstance(message, Exit):

@@ -49,7 +49,7 @@ class Part:
     follows: str = ""
 
     def text(self) -> str:
-        """As a section of docs/performance.md."""
+        """In Markdown, without what is promised."""
         follows = f"\n{self.follows}\n" if self.follows else ""
         return f"## {self.title}\n\n{self.how}\n\n{table(self.head, self.rows)}{follows}"
 

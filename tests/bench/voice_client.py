@@ -53,6 +53,10 @@ class Client:
         """Milliseconds of so many questions that the daemon answers itself."""
         return [timed(self._box.status, ()).wall for _ in range(count)]
 
+    def ping(self, provider: str, count: int) -> list[float]:
+        """Milliseconds of so many questions that the provider answers."""
+        return [1000 * self._box.ping(provider) for _ in range(count)]
+
 
 def read(speech: Speech, *, verify: bool = False) -> int:
     """Read every sample once; gives how many there were. Raises `ValueError` if some are not what the provider made."""
@@ -68,7 +72,7 @@ def read(speech: Speech, *, verify: bool = False) -> int:
 def main() -> None:
     with Voicebox(autostart=False, timeout=60.0) as box:
         client = Client(box)
-        serve(fetch=client.fetch, crc=client.crc, first=client.first, status=client.status)
+        serve(fetch=client.fetch, crc=client.crc, first=client.first, status=client.status, ping=client.ping)
 
 
 if __name__ == "__main__":

@@ -472,3 +472,55 @@ def test_what_is_spoken_before_its_turn_is_right(monkeypatch: pytest.MonkeyPatch
                 assert right(box.say(SENTENCE * 12, seed=seed), seed, 12) >= 0
         assert len(daemon.place.providers()) > 1
         all_is_given_back(daemon)
+
+
+# --- and what is around it
+
+
+def test_nothing_that_a_client_starts_inherits_the_memory(place: Daemon) -> None:
+    """A descriptor that came through a socket is inherited, unless one asks for another kind."""
+    with Voicebox() as box:
+        for seed in (1, 2):
+            box.say(SENTENCE, seed=seed).collect()
+        ours = [name for name in os.listdir("/proc/self/fd") if "voicebox-arena" in target(name)]
+        assert ours
+        assert not any(os.get_inheritable(int(name)) for name in ours)
+    gc.collect()
+    assert not [name for name in os.listdir("/proc/self/fd") if "voicebox-arena" in target(name)]
+    assert "voicebox-arena" not in Path("/proc/self/maps").read_text()
+
+
+def target(name: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{name}")
+    except OSError:
+        return ""
+
+
+def test_what_is_kept_outlives_the_daemon_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next daemon's arena has the same number as the last one's."""
+    with running(CONFIG) as daemon:
+        go_to(daemon, monkeypatch)
+        with Voicebox() as box, warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            box.say(SENTENCE, seed=1).collect()
+            speech = box.say(SENTENCE * ROUND, seed=2, resume=True)
+            kept = [next(speech).as_array() for _ in range(30)]
+            daemon.process.kill()
+            daemon.process.wait()
+            with contextlib.closing(Successor(daemon)):
+                kept += [chunk.as_array() for chunk in speech]
+                assert np.array_equal(np.concatenate(kept), whole(2, ROUND))
+                assert speech.result is not None
+                assert speech.result.resumed == "exact"
+
+
+class Successor(Daemon):
+    """The next daemon in the same place."""
+
+    def __init__(self, former: Daemon) -> None:
+        super().__init__(former.place)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.client.fake_daemon import FakeDaemon
+from voicebox_client import Voicebox
 from voicebox_protocol.arena import SLOT_BYTES, Offer
 
 if sys.platform != "linux":
@@ -203,6 +206,35 @@ def test_what_cannot_be_mapped_keeps_no_descriptor() -> None:
     with pytest.raises((OSError, ValueError)):
         Arena(Offer(1, 10), os.memfd_create("voicebox-theirs"))
     assert not [name for name in os.listdir("/proc/self/fd") if "voicebox-theirs" in _target(name)]
+
+
+# --- at the session door
+
+
+def test_what_is_said_at_the_door_is_read_line_by_line(daemon: FakeDaemon) -> None:
+    """In whatever pieces it comes, with words that only a newer daemon knows, and offers whose descriptor found no room."""
+    said = b"ARENA 3 4\nGONE 7\nLEVITATE 5\nARENA x y\nARENA 4 " + b"1" * 500
+    with Voicebox() as box:
+        box.connect()
+        for piece in (b"GO", b"NE 3\n", said[:30], said[30:60]):
+            daemon._doors[-1].sendall(piece)
+            assert box.say("hello").collect().frames == 4800
+        assert not [message for message in daemon.received if type(message).__name__ == "Mapped"]
+
+
+def test_an_arena_is_mapped_and_let_go_of_as_the_door_says(daemon: FakeDaemon) -> None:
+    descriptor = os.memfd_create("voicebox-theirs", os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, SLOTS * SLOT_BYTES)
+    with Voicebox() as box:
+        box.connect()
+        socket.send_fds(daemon._doors[-1], [b"GONE 4\nARENA 5 4\n"], [descriptor])
+        os.close(descriptor)
+        assert box.say("hello").collect().frames == 4800
+        daemon.wait_for("Mapped", arena=5)
+        assert "voicebox-theirs" in _maps()
+        daemon._doors[-1].sendall(b"GONE 5\n")
+        assert box.say("hello").collect().frames == 4800
+        assert "voicebox-theirs" not in _maps()
 
 
 # --- anything

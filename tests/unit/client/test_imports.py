@@ -23,6 +23,7 @@ HEAVY = {
     "msgspec",
     "multiprocessing",
     "numpy",
+    "pathlib",
     "platformdirs",
     "soundfile",
     "soxr",

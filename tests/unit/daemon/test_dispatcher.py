@@ -35,7 +35,7 @@ def test_a_segment_that_ends_twice_is_counted_off_once() -> None:
             fingerprint="",
             free_worker=lambda in_work: worker if in_work("p", 1) < ABLE.concurrency else None,
             segment_done=lambda worker: None,
-            between_requests=lambda: None,
+            worn=False,
             review=lambda: None,
         )
         gateway = SimpleNamespace(

@@ -37,6 +37,15 @@ def test_a_relative_place_is_taken_from_here(monkeypatch: pytest.MonkeyPatch, tm
         assert place() == tmp_path / "here" / "x"
 
 
+def test_an_absolute_place_does_not_need_a_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setenv("VOICEBOX_RUNTIME_DIR", "/elsewhere")
+    assert places.runtime_path() == "/elsewhere"
+    assert places.runtime_dir() == Path("/elsewhere")
+
+
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     before = (places.runtime_dir(), places.data_dir(), places.state_dir(), places.config_file())
     for name in ("VOICEBOX_RUNTIME_DIR", "VOICEBOX_DATA_DIR", "VOICEBOX_CONFIG"):

@@ -1,0 +1,82 @@
+"""Questions whether a provider answers, that are on their way: each is answered once, by it or by its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from voicebox_protocol import errors, schema
+from voicebox_protocol.fit import nearest
+from voiceboxd.effects import ToProvider
+from voiceboxd.provider_actor import ProviderActor
+from voiceboxd.tally import Tally
+
+_PATIENCE_MS = 5000
+_LONGEST_MS = 600_000
+MOST = 1024
+
+Answer = Callable[[schema.Pong | errors.VoiceboxError], None]
+
+
+class Ping(NamedTuple):
+    """One question: whom it was put to, and who waits for the answer."""
+
+    provider: str
+    epoch: int
+    query: int
+    answer: Answer
+    deadline: asyncio.TimerHandle
+
+
+class Pings:
+    """Owns the open questions, under numbers of the daemon's own."""
+
+    def __init__(
+        self,
+        actors: dict[str, ProviderActor],
+        send: Callable[[ToProvider], None],
+        tally: Tally,
+        boot: str,
+    ) -> None:
+        self._actors = actors
+        self._send = send
+        self._tally = tally
+        self._boot = boot
+        self._last = 0
+        self._open: dict[int, Ping] = {}
+
+    def ask(self, message: schema.Ping, answer: Answer) -> None:
+        """Put a client's question. Raises `NoSuchProvider`, `Refused` if it is not running, or `QueueFull`."""
+        actor = self._actors.get(message.provider or "")
+        if actor is None or actor.retired:
+            known = [each.id for each in self._actors.values() if not each.retired]
+            raise errors.NoSuchProvider(
+                f"no provider is called {message.provider!r}{nearest(message.provider or '', known)}"
+            )
+        worker = next((worker for worker in actor.workers if worker.serving), None)
+        if worker is None:
+            raise errors.Refused(f"{actor.id} is {actor.phase}; start it with: voicebox provider start {actor.id}")
+        if len(self._open) >= MOST:
+            raise errors.QueueFull(f"{len(self._open)} questions to providers are open already")
+        self._last = number = (self._last + 1) % 2**32
+        patience = _PATIENCE_MS if message.deadline_ms is None else min(message.deadline_ms, _LONGEST_MS)
+        deadline = asyncio.get_running_loop().call_later(patience / 1000, self._too_late, number)
+        self._open[number] = Ping(actor.id, worker.epoch, message.query, answer, deadline)
+        ping = schema.Ping(boot=self._boot, epoch=worker.epoch, query=number)
+        self._send(ToProvider(actor.id, worker.epoch, ping))
+
+    def answered(self, provider: str, epoch: int, pong: schema.Pong) -> None:
+        """A provider has answered; what nobody asked it, or not any more, is dropped and counted."""
+        ping = self._open.get(pong.query)
+        if ping is None or (ping.provider, ping.epoch) != (provider, epoch):
+            self._tally.count("stale pong")
+            return
+        del self._open[pong.query]
+        ping.deadline.cancel()
+        ping.answer(schema.Pong(query=ping.query, epoch=epoch))
+
+    def _too_late(self, number: int) -> None:
+        ping = self._open.pop(number, None)
+        if ping is not None:
+            ping.answer(errors.DeadlineExceeded(f"{ping.provider} has not answered in time"))
