@@ -12,18 +12,18 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
-from voicebox_protocol import errors, schema, wire
-from voicebox_protocol.arena import SLOT_BYTES
+from voicebox_protocol import errors, schema
 from voicebox_protocol.capabilities import Capabilities, speaks
 from voicebox_protocol.configuration import Config
 from voiceboxd import clock, scheduler
 from voiceboxd import provider_state as fsm
-from voiceboxd.arenas import Arena, Arenas
+from voiceboxd.arenas import Arenas
 from voiceboxd.candidates import Undecided, Wish
 from voiceboxd.choice import choose
 from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.failover import successor
 from voiceboxd.ledger import Ledger
+from voiceboxd.lending import Lending, Readers
 from voiceboxd.logs import log
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
@@ -34,20 +34,13 @@ from voiceboxd.session import Session
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
 from voiceboxd.window import longest_idle, patience_ends
-from voiceboxd.worker import Worker
 
 
-class Outbox(Protocol):
+class Outbox(Readers, Protocol):
     """Where messages to clients go."""
 
     def send(self, effect: ToClient) -> None:
         """Send, or notice that the client is gone."""
-
-    def offer(self, session_id: str, arena: Arena) -> None:
-        """Let a session map an arena, if it can."""
-
-    def maps(self, session_id: str, arena: int) -> bool:
-        """Whether a session has mapped it."""
 
 
 class Dispatcher:
@@ -64,8 +57,8 @@ class Dispatcher:
         tally: Tally,
     ) -> None:
         self.ledger = ledger
-        self._arenas = arenas
         self._gateway = gateway
+        self._lending = Lending(arenas, ledger, gateway)
         self._config = config
         self._wish = Wish(config.speech.voice, config.speech.provider, config.order)
         self._deadline = timers.timer(self._expire)
@@ -157,8 +150,7 @@ class Dispatcher:
 
     def credit(self, session: Session, message: schema.Credit) -> None:
         """The client is done with some sound."""
-        self._arenas.credit(session.id, message.req, message.first, message.last)
-        self._release_some()
+        self._lending.credit(session.id, message)
         window = self.ledger.windows.get(session.id)
         if window is None:
             return
@@ -215,7 +207,7 @@ class Dispatcher:
 
     def session_left(self, session: str) -> None:
         """Nobody reads what was lent to a client any more."""
-        self._arenas.session_closed(session)
+        self._lending.session_left(session)
 
     # --- from providers
 
@@ -276,7 +268,7 @@ class Dispatcher:
         effects: list[Effect] | None
         match message:
             case schema.Chunk():
-                effects = self._chunk(provider, epoch, message, payload, now)
+                effects = self._lending.chunk(provider, epoch, message, payload, now)
             case schema.Resumed():
                 effects = ledger.resumed(provider, epoch, message, now)
             case schema.SegmentDone():
@@ -296,54 +288,6 @@ class Dispatcher:
         self._do(effects or [])
         if not isinstance(message, schema.Chunk):
             self._pump_provider(provider)
-
-    def _chunk(
-        self, provider: str, epoch: int, chunk: schema.Chunk, payload: Payload, now: float
-    ) -> list[Effect] | None:
-        arena = chunk.descriptors[0][0]
-        if not arena:
-            return self.ledger.chunk(provider, epoch, chunk, payload, now)
-        if payload:
-            raise Violation(f"{len(payload)} bytes of payload beside pieces in an arena")
-        slots = self._arenas.loans.take(self._gateway.arena(provider, epoch), chunk.descriptors)
-        effects: list[Effect] | None = None
-        lent = False
-        try:
-            due = self.ledger.due(provider, epoch, chunk.req, chunk.attempt)
-            if due is False:
-                # What is spoken before its turn is kept for long, and a loan is always somebody's who reads it.
-                chunk, payload = self._arenas.copied(chunk)
-            effects = self.ledger.chunk(provider, epoch, chunk, payload, now)
-            lent = due is True and effects is not None
-        finally:
-            if not lent:
-                self._arenas.give(arena, slots)
-        return effects
-
-    def _shared(self, effect: ToClient, chunk: schema.Chunk) -> ToClient:
-        """Sound in an arena, lent to a session that has mapped it, or copied for one that has not."""
-        arena = chunk.descriptors[0][0]
-        slots = [offset // SLOT_BYTES for _, offset, _, _ in chunk.descriptors]
-        if self._outbox.maps(effect.session, arena):
-            self._arenas.loans.lend(effect.session, chunk.req, chunk.seq, arena, slots)
-            return effect
-        message, payload = self._arenas.copied(chunk)
-        self._arenas.give(arena, slots)
-        return ToClient(effect.session, message, payload)
-
-    def _release(self, worker: Worker, arena: Arena) -> None:
-        """Tell a provider where it may write anew."""
-        for slots in self._arenas.loans.news(arena.id, wire.MAX_RANGES):
-            release = schema.Release(boot=self.ledger.boot, epoch=worker.epoch, slots=slots)
-            self._gateway.send(ToProvider(worker.provider, worker.epoch, release))
-
-    def _release_some(self) -> None:
-        """Who speaks, and has written much of its arena full, need not wait for its next segment."""
-        for actor in self._gateway.actors.values():
-            for worker in actor.workers:
-                arena = worker.arena if worker.phase is fsm.Phase.BUSY else None
-                if arena is not None and self._arenas.loans.due(arena.id):
-                    self._release(worker, arena)
 
     def _job_ended(self, provider: str, epoch: int, *, delivered: bool, unwanted: bool) -> None:
         worker = self._gateway.worker(provider, epoch)
@@ -478,10 +422,7 @@ class Dispatcher:
         self._turn += 1
         self._served[request.session] = self._turn
         worker.post(fsm.JobStarted())
-        free = None
-        if worker.arena is not None:
-            self._outbox.offer(request.session, worker.arena)
-            free = next(self._arenas.loans.news(worker.arena.id, wire.MAX_RANGES), None)
+        free = self._lending.begins(worker, request.session, self._outbox)
         self._do(self.ledger.dispatch(request, work, worker.epoch, clock.now(), free))
 
     def in_work(self, provider: str, epoch: int) -> int:
@@ -578,8 +519,8 @@ class Dispatcher:
             if isinstance(effect, ToProvider):
                 self._gateway.send(effect)
             elif isinstance(effect, ToClient):
-                if isinstance(effect.message, schema.Chunk) and effect.message.descriptors[0][0]:
-                    effect = self._shared(effect, effect.message)
+                if isinstance(effect.message, schema.Chunk):
+                    effect = self._lending.to_client(effect, effect.message, self._outbox)
                 elif isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
                     self._ended(effect.session, effect.message)
                 self._outbox.send(effect)
