@@ -27,6 +27,9 @@ except ImportError:  # no wheel for this processor: the same numbers, nine times
 MAX_PAYLOAD = 4 * 1024 * 1024
 MAX_MARKS = 512
 
+# Half a minute of sound is read while the next half is written; smaller messages cost more on their way than that saves.
+_AT_ONCE = 64
+
 _FRAME_BYTES = 4
 _INLINE = 0
 
@@ -136,7 +139,7 @@ class ChunkWriter:
 
     def _send(self, samples: Samples, lengths: deque[int], first: int) -> int:
         """One message with as many pieces as it takes; gives their frames."""
-        slots = self._arena.take(min(len(lengths), wire.MAX_DESCRIPTORS)) if self._arena else []
+        slots = self._arena.take(min(len(lengths), _AT_ONCE)) if self._arena else []
         batch = [lengths.popleft() for _ in slots] if slots else _batch(lengths)
         frames = sum(batch)
         marks = self._due(first + frames)
