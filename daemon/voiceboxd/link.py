@@ -21,6 +21,8 @@ _BATCH = 64
 # of thing each frame is, would take longer than sending does.
 _NOW, _MORE, _READABLE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.POLLIN)
 _send = Socket.send
+# Bytes that are copied sooner than they are looked after until they have left.
+_COPIED = 16_384
 
 Take: TypeAlias = Callable[[list[zmq.Frame]], None]
 
@@ -47,7 +49,7 @@ class Link:
                 _send(self._router, header, _NOW)
             else:
                 _send(self._router, header, _MORE)
-                self._router.send(payload, _NOW, copy=False)
+                self._send_payload(payload)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
@@ -56,6 +58,12 @@ class Link:
             if not self._looking and self._readable():
                 self._look_soon()
         return True
+
+    def _send_payload(self, payload: Payload) -> None:
+        if len(payload) < _COPIED:
+            _send(self._router, bytes(payload), _NOW)
+        else:
+            self._router.send(payload, _NOW, copy=False)
 
     async def serve(self, take: Take) -> None:
         """Hand every message to `take`, for ever; whatever that raises goes to the loop's exception handler."""
