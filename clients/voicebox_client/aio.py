@@ -130,7 +130,8 @@ class AsyncVoicebox:
     async def ping(self, provider: str, *, timeout: float = 5.0) -> float:
         """Ask a provider's process whether it answers; everything is as in `Voicebox.ping`."""
         begun = time.perf_counter()
-        await self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=round(timeout * 1000))
+        deadline = request.milliseconds(timeout, "timeout")
+        await self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=deadline)
         return time.perf_counter() - begun
 
     async def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002

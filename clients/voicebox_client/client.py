@@ -143,7 +143,8 @@ class Voicebox:
         running, or `DeadlineExceeded` after `timeout` seconds.
         """
         begun = time.perf_counter()
-        self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=round(timeout * 1000))
+        deadline = request.milliseconds(timeout, "timeout")
+        self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=deadline)
         return time.perf_counter() - begun
 
     def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002

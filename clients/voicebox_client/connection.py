@@ -156,13 +156,15 @@ class Connection:
         if self.lost is not None:
             raise self._gone()
         header = {"kind": kind, **{name: value for name, value in fields.items() if value is not None}}
+        # Before anything is sent: what cannot be packed must not leave half a message behind.
+        packed, body = msgpack.packb(header), None if payload is None else memoryview(payload)
         try:
             _send(self._dealer, wire.MAGIC, _MORE)
-            if payload is None:
-                _send(self._dealer, msgpack.packb(header), 0)
+            if body is None:
+                _send(self._dealer, packed, 0)
             else:
-                _send(self._dealer, msgpack.packb(header), _MORE)
-                self._dealer.send(payload)
+                _send(self._dealer, packed, _MORE)
+                self._dealer.send(body)
         except zmq.Again:
             self._lose(DaemonLost(f"the daemon took no message for {self.timeout:g} s"))
             raise self._gone() from None
@@ -384,7 +386,10 @@ class Connection:
             os.close(descriptor)
             return
         with contextlib.suppress(OSError, ValueError, MemoryError, VoiceboxError):
-            self.arenas[offer.arena] = Arena(offer, descriptor)
+            mapped = Arena(offer, descriptor)
+            if self.lost is not None:
+                return
+            self.arenas[offer.arena] = mapped
             self.send("Mapped", boot=self.boot, arena=offer.arena)
 
     def _lose(self, reason: VoiceboxError) -> None:
@@ -407,8 +412,15 @@ def _abandon_all() -> None:
         connection.abandon()
 
 
+def _detach_all() -> None:
+    """What a forked child has a view of must not change when its parent goes on."""
+    for connection in list(_OPEN):
+        for each in list(connection.arenas.values()):
+            each.detach_all()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+    os.register_at_fork(before=_detach_all, after_in_child=_abandon_all)
 
 
 def _unpack(frames: list[zmq.Frame]) -> tuple[dict[str, Any], memoryview]:

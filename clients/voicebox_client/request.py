@@ -53,14 +53,15 @@ def fields(deadline: float | None, values: Mapping[str, Any]) -> dict[str, Any]:
         if name in checked and checked[name] not in choices:
             raise BadRequest(f"{name} is {checked[name]!r}; it takes {', '.join(choices)}")
     if deadline is not None:
-        checked["deadline_ms"] = _deadline(deadline)
+        checked["deadline_ms"] = milliseconds(deadline, "deadline")
     return checked
 
 
-def _deadline(seconds: float) -> int:
-    checked = _real("deadline", seconds)
+def milliseconds(seconds: float, name: str) -> int:
+    """A duration that the caller calls `name`. Raises `BadRequest`."""
+    checked = _real(name, seconds)
     if checked <= 0:
-        raise BadRequest(f"deadline is {seconds!r}; it takes a number of seconds above 0")
+        raise BadRequest(f"{name} is {seconds!r}; it takes a number of seconds above 0")
     return math.ceil(checked * 1000)
 
 

@@ -1,4 +1,4 @@
-"""The engines that installed packages announce, read off the files that installers write beside each package (`*.dist-info`).
+"""The engines that installed packages announce, read off the files that installers write beside each package.
 
 `importlib.metadata` would say the same, for 2 MB of the daemon's memory and a tenth of its start: it loads a mail reader for
 the sake of three lines.
@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 GROUP = "voicebox.engines"
 
-_SUFFIX = ".dist-info"
-_ENTRY = re.compile(r"([\w-]+)\s*=\s*[^\[\s]+\s*(?:\[([^\]]*)\])?\s*")
+# What installers write, and what some systems' packages still have instead.
+_SUFFIXES = (".dist-info", ".egg-info")
+_ENTRY = re.compile(r"([\w-]+)\s*=\s*[^\[#]+(?:\[([^\]]*)\])?\s*")
 _OF_EXTRA = re.compile(r"""([\w.-]+)[^;]*;\s*extra\s*==\s*['"]([\w.-]+)['"]\s*""")
 
 
@@ -54,11 +55,11 @@ def _places() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for directory in dict.fromkeys(sys.path):
         try:
-            places = sorted(Path(directory or ".").glob(f"*{_SUFFIX}"))
+            places = sorted(place for place in Path(directory or ".").iterdir() if place.suffix in _SUFFIXES)
         except OSError:
             continue
         for place in places:
-            found.setdefault(_normal(place.name[: -len(_SUFFIX)].partition("-")[0]), place)
+            found.setdefault(_normal(place.stem.partition("-")[0]), place)
     return found
 
 
@@ -76,11 +77,11 @@ def _section(path: Path) -> list[str]:
 
 
 def _package(place: Path) -> _Package:
-    """From the head of its METADATA, which is written like a mail's."""
-    head = _read(place / "METADATA").partition("\n\n")[0].splitlines()
+    """From the head of its METADATA, or PKG-INFO, which is written like a mail's."""
+    head = (_read(place / "METADATA") or _read(place / "PKG-INFO")).partition("\n\n")[0].splitlines()
     fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in head)]
     known = dict(fields)
-    named, _, numbered = place.name[: -len(_SUFFIX)].partition("-")
+    named, _, numbered = place.stem.partition("-")
     requires = [value for name, value in fields if name == "requires-dist"]
     return _Package(known.get("name", named), known.get("version", numbered), requires)
 

@@ -45,7 +45,7 @@ class Arenas:
     beyond that, and wherever the system has no such memory, sound travels in the messages."""
 
     def __init__(self, each: int, most: int) -> None:
-        self._slots = each // SLOT_BYTES if supported() else 0
+        self._slots = each // SLOT_BYTES if supported() and _can_seal() else 0
         self._most = most
         self._arenas: dict[int, Arena] = {}
         self._last = 0
@@ -134,3 +134,21 @@ class Arenas:
         for arena in self._arenas.values():
             os.close(arena.descriptor)
         self._arenas.clear()
+
+
+def _can_seal() -> bool:
+    """Whether this kernel knows the seals, which it should since 5.1: a provider could not be told later that it does not."""
+    if sys.platform != "linux":
+        return False
+    try:
+        probe = Arena(0, 1, os.memfd_create("voicebox-probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    except OSError:
+        return False
+    try:
+        probe.seal()
+    except OSError as error:
+        log.warning("no shared memory", error=str(error))
+        return False
+    finally:
+        os.close(probe.descriptor)
+    return True

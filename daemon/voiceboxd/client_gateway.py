@@ -139,6 +139,7 @@ class ClientGateway:
         """A client is gone: so is all that it asked for. If it still lives, its session door tells it."""
         session.hang_up()
         self._sessions.close(session)
+        self._pings.session_closed(session.id)
         self._dispatcher.session_closed(session.id)
 
     def left(self, session: Session) -> None:
@@ -328,7 +329,7 @@ class ClientGateway:
                 self._complain(session.peer, found, query=message.query)
 
         try:
-            self._pings.ask(message, answer)
+            self._pings.ask(session.id, message, answer)
         except errors.VoiceboxError as error:
             self._complain(session.peer, error, query=message.query)
 

@@ -76,7 +76,12 @@ class _Foreign(logging.Handler):
         fields: Entry = {"logger": record.name}
         if record.exc_info and record.exc_info[0] is not None:
             fields["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        _tell(record.levelname.lower(), record.getMessage(), fields)
+        try:
+            message = record.getMessage()
+        except Exception:
+            # A wrong format is its author's mistake, and no reason to fall over.
+            message = str(record.msg)
+        _tell(record.levelname.lower(), message, fields)
 
 
 class _File:
@@ -96,7 +101,8 @@ class _File:
         with contextlib.suppress(OSError):
             if self._descriptor is not None and self._size + len(line) > _SIZE:
                 self._rotate()
-            self._size += os.write(self._opened(), line)
+            descriptor = self._opened()
+            self._size += os.write(descriptor, line)
 
     def close(self) -> None:
         """The daemon ends."""
@@ -121,7 +127,7 @@ class _File:
 
 def _writable(value: Any) -> Any:
     """Half a character, as file names may hold, in a form that can be written."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _show(entry: Entry) -> None:

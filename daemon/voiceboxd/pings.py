@@ -10,11 +10,15 @@ from voicebox_protocol import errors, schema
 from voicebox_protocol.fit import nearest
 from voiceboxd.effects import ToProvider
 from voiceboxd.provider_actor import ProviderActor
+from voiceboxd.provider_state import Phase
 from voiceboxd.tally import Tally
 
 _PATIENCE_MS = 5000
 _LONGEST_MS = 600_000
-MOST = 1024
+# Of one client.
+MOST = 64
+# Who has said Hello, and hears; first who is the likeliest to answer.
+_LISTENS = (Phase.BUSY, Phase.READY, Phase.LOADING, Phase.SUSPECT)
 
 Answer = Callable[[schema.Pong | errors.VoiceboxError], None]
 
@@ -27,6 +31,7 @@ class Ping(NamedTuple):
     query: int
     answer: Answer
     deadline: asyncio.TimerHandle
+    session: str
 
 
 class Pings:
@@ -46,7 +51,7 @@ class Pings:
         self._last = 0
         self._open: dict[int, Ping] = {}
 
-    def ask(self, message: schema.Ping, answer: Answer) -> None:
+    def ask(self, session: str, message: schema.Ping, answer: Answer) -> None:
         """Put a client's question. Raises `NoSuchProvider`, `Refused` if it is not running, or `QueueFull`."""
         actor = self._actors.get(message.provider or "")
         if actor is None or actor.retired:
@@ -54,15 +59,16 @@ class Pings:
             raise errors.NoSuchProvider(
                 f"no provider is called {message.provider!r}{nearest(message.provider or '', known)}"
             )
-        worker = next((worker for worker in actor.workers if worker.serving), None)
-        if worker is None:
+        there = [worker for worker in actor.workers if worker.phase in _LISTENS]
+        if not there:
             raise errors.Refused(f"{actor.id} is {actor.phase}; start it with: voicebox provider start {actor.id}")
-        if len(self._open) >= MOST:
-            raise errors.QueueFull(f"{len(self._open)} questions to providers are open already")
+        worker = min(there, key=lambda one: _LISTENS.index(one.phase))
+        if sum(ping.session == session for ping in self._open.values()) >= MOST:
+            raise errors.QueueFull(f"{MOST} of your questions to providers are open already")
         self._last = number = (self._last + 1) % 2**32
         patience = _PATIENCE_MS if message.deadline_ms is None else min(message.deadline_ms, _LONGEST_MS)
         deadline = asyncio.get_running_loop().call_later(patience / 1000, self._too_late, number)
-        self._open[number] = Ping(actor.id, worker.epoch, message.query, answer, deadline)
+        self._open[number] = Ping(actor.id, worker.epoch, message.query, answer, deadline, session)
         ping = schema.Ping(boot=self._boot, epoch=worker.epoch, query=number)
         self._send(ToProvider(actor.id, worker.epoch, ping))
 
@@ -75,6 +81,12 @@ class Pings:
         del self._open[pong.query]
         ping.deadline.cancel()
         ping.answer(schema.Pong(query=ping.query, epoch=epoch))
+
+    def session_closed(self, session: str) -> None:
+        """Nobody waits for its answers any more."""
+        for number, ping in [each for each in self._open.items() if each[1].session == session]:
+            ping.deadline.cancel()
+            del self._open[number]
 
     def _too_late(self, number: int) -> None:
         ping = self._open.pop(number, None)

@@ -23,8 +23,6 @@ from voiceboxd.recycling import Wear
 from voiceboxd.registry import Installed
 from voiceboxd.timers import Timers
 
-_WEIGH_EVERY_S = 0.2
-
 
 class Door(NamedTuple):
     """Where providers connect: the address, and the key if the transport has one."""
@@ -91,7 +89,6 @@ class Worker:
         self.device: str | None = None
         self.vram_bytes: int | None = None
         self.wear = Wear(0)
-        self._weighed = 0.0
         self._memory: Arena | None = None
         self.arena: Arena | None = None
 
@@ -132,12 +129,8 @@ class Worker:
         return self._process.memory() if self._process else None
 
     def note_wear(self) -> None:
-        """A segment is done: note what it cost. Where many are done in a moment, not each has its memory weighed."""
-        jobs, now = self.wear.jobs + 1, clock.now()
-        if jobs > 1 and now < self._weighed + _WEIGH_EVERY_S:
-            self.wear = self.wear._replace(jobs=jobs)
-            return
-        memory, self._weighed = self.memory(), now
+        """A segment is done: note what it cost."""
+        jobs, memory = self.wear.jobs + 1, self.memory()
         first = self.wear if self.wear.jobs else Wear(0, memory, memory, self.vram_bytes, self.vram_bytes)
         self.wear = first._replace(jobs=jobs, memory=memory, vram=self.vram_bytes)
 

@@ -49,6 +49,7 @@ _FOREVER_S = 3600.0
 _USUAL_ARRAYS = 2
 _MEGABYTE = 1_000_000
 _SEGMENT = ("first", "speaking", "last")
+_AFTER_SOUND = ("speaking", "last")
 # Elsewhere it would be nothing that happens.
 _ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "drop": ("first", "speaking"),
@@ -89,8 +90,13 @@ class Faults:
     def strike(self, phase: str, arrays: int = 0) -> None:
         """Do what goes wrong here, if anything does. Many ways do not come back."""
         for fault in self._faults:
-            if fault.phase == phase and (phase != "speaking" or fault.arrays == arrays) and self.may_strike():
+            due = fault.phase == phase and (phase != "speaking" or fault.arrays == arrays)
+            if not due or (self._once and Path(self._once).exists()):
+                continue
+            if phase in _AFTER_SOUND:
                 time.sleep(FLUSH_S)
+            # Whoever waits for the flag may go on at once: what goes wrong does so in the same moment.
+            if self.may_strike():
                 self._ways[fault.name](fault.argument)
 
     def may_strike(self) -> bool:

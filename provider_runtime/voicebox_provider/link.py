@@ -172,17 +172,19 @@ class Link:
         while self._talk.welcomed and self._outbox:
             message, payload = self._outbox.popleft()
             self._talk.sending(message, time.monotonic())
+            header = encode(message)
             _send(dealer, wire.MAGIC, _MORE)
             if payload is None:
-                _send(dealer, encode(message), _NOW)
+                _send(dealer, header, _NOW)
             else:
-                _send(dealer, encode(message), _MORE)
+                _send(dealer, header, _MORE)
                 dealer.send(payload, _NOW, copy=False)
 
     def _say(self, dealer: zmq.Socket[bytes], messages: Iterable[Message]) -> None:
         for message in messages:
+            header = encode(message)
             _send(dealer, wire.MAGIC, _MORE)
-            _send(dealer, encode(message), _NOW)
+            _send(dealer, header, _NOW)
 
 
 def _watch_lifeline() -> None:

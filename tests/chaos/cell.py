@@ -151,7 +151,7 @@ class Player:
             before = self._starts()
             sent, req = self._meet(client, control, text)
             listen(client, req, self._heard)
-            struck = max(sent, self._flag.stat().st_mtime + FLUSH_S) if self._flag.exists() else sent
+            struck = max(sent, self._flag.stat().st_mtime) if self._flag.exists() else sent
             return Outcome(
                 self._heard,
                 whole,

@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,72 @@ def _target(name: str) -> str:
         return os.readlink(f"/proc/self/fd/{name}")
     except OSError:
         return ""
+
+
+LOCKED = """
+import ctypes, sys
+from tests.unit.client.test_arena import Provider
+
+lock = lambda: ctypes.CDLL(None, use_errno=True).mlockall(int(sys.argv[1]))
+if "before" in sys.argv and lock():
+    sys.exit(3)
+there = Provider()
+if "before" not in sys.argv and lock():
+    sys.exit(3)
+for value in range(1, 4):
+    kept = there.lend(0, value), there.lend(1, value)
+    view = kept[1].data[:100]
+    assert kept[0].release() and not kept[1].release()
+    assert bytes(view) == bytes([value]) * 100
+    there.write(1, 9)
+    assert bytes(view) == bytes([value]) * 100
+    view.release()
+    del view, kept
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", [1, 3], ids=["current", "current and future"])
+def test_a_program_that_locks_its_memory_hears_what_is_spoken(when: str, what: int) -> None:
+    """Programs for music do: each page of theirs that could be written was copied at once, and showed silence for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOCKED, str(what), when], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode == 3:
+        pytest.skip("memory cannot be locked here")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_arena_that_nobody_closed_takes_its_descriptor_along() -> None:
+    """A program that made a Voicebox for each request, and dropped it, ran out of descriptors."""
+    memory = os.memfd_create("voicebox-dropped")
+    os.ftruncate(memory, SLOT_BYTES)
+    descriptor = os.dup(memory)
+    arena = Arena(Offer(1, 1), descriptor)
+    del arena
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    os.close(memory)
+
+
+def test_a_forked_child_keeps_what_it_had_a_view_of(daemon: FakeDaemon, provider: Provider) -> None:
+    """The parent goes on, and the provider writes there again."""
+    with Voicebox() as box:
+        box.connect()
+        assert box._link is not None
+        box._link.arenas[1] = provider.client
+        piece = provider.lend(0, 1)
+        ready, told = os.pipe()
+        child = os.fork()
+        if not child:
+            os.read(ready, 1)
+            os._exit(0 if bytes(piece.data) == bytes([1]) * SLOT_BYTES else 1)
+        provider.write(0, 2)
+        os.write(told, b"x")
+        assert os.waitpid(child, 0)[1] == 0
+        for end in (ready, told):
+            os.close(end)
+        del box._link.arenas[1], piece
 
 
 def test_what_cannot_be_mapped_keeps_no_descriptor() -> None:

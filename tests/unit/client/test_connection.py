@@ -15,6 +15,7 @@ from tests.unit.client.fake_daemon import BOOT, STATUS, FakeDaemon, speak
 from voicebox_client import Daemon, Voicebox, connection, is_running
 from voicebox_protocol import schema
 from voicebox_protocol.errors import (
+    BadRequest,
     CancelledByRequest,
     DaemonLost,
     DaemonUnreachable,
@@ -48,6 +49,24 @@ def test_queries_are_answered(daemon: FakeDaemon) -> None:
             box.stop("unknown")
         box.shutdown(if_idle=True)
     assert daemon.wait_for("Shutdown")[0].if_idle is True
+
+
+@pytest.mark.parametrize("provider", ["\udcff", object(), 2**70])
+def test_what_cannot_be_sent_leaves_nothing_half_sent(daemon: FakeDaemon, provider: Any) -> None:
+    """Half a message stayed in the socket, and the next one broke the connection, with every Speech of it."""
+    with Voicebox() as box:
+        box.connect()
+        with pytest.raises((UnicodeEncodeError, TypeError, OverflowError)):
+            box.voices(provider)
+        assert box.status() == STATUS
+
+
+@pytest.mark.parametrize("timeout", [-1.0, 0.0, float("inf"), float("nan")])
+def test_no_question_waits_for_less_than_a_moment_or_for_ever(daemon: FakeDaemon, timeout: float) -> None:
+    with Voicebox() as box:
+        with pytest.raises(BadRequest, match="timeout"):
+            box.ping("builtin", timeout=timeout)
+        assert box.status() == STATUS
 
 
 def test_one_conversation_is_one_connection(daemon: FakeDaemon) -> None:

@@ -57,6 +57,17 @@ def test_a_condition_beside_the_extra_counts(place: Path, condition: str, there:
     assert ("a" in found()) is there
 
 
+def test_the_older_form_counts_as_well(place: Path) -> None:
+    """Some systems' own packages have it."""
+    package(place, "mine", "[voicebox.engines]\na = m : A [more]\n", 'older; extra == "more"')
+    (place / "older-2.egg-info").write_text("Name: older\n")
+    egg = place / "egg-3.0.egg-info"
+    egg.mkdir()
+    (egg / "PKG-INFO").write_text("Name: Egg\nVersion: 3.0\n")
+    (egg / "entry_points.txt").write_text("[voicebox.engines]\nb = m:B\n")
+    assert found() == {"a": "mine 1.0", "b": "Egg 3.0"}
+
+
 def test_what_cannot_be_read_announces_nothing(place: Path) -> None:
     (place / "odd.dist-info").mkdir()
     (place / "file-1.dist-info").write_text("no directory")

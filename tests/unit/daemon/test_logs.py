@@ -74,6 +74,17 @@ def test_a_full_file_makes_room_and_the_last_few_are_kept(
     assert all(file.stat().st_size <= 1000 for file in files)
     kept = [entry["number"] for file in reversed(files) for entry in entries(file)]
     assert kept == list(range(200 - len(kept), 200))
+    assert len(kept) > 20, "each file is filled before the next is begun"
+
+
+def test_a_file_that_is_there_is_gone_on_with(set_up: SetUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_SIZE", 1000)
+    (tmp_path / logs.FILE).write_text("x" * 950 + "\n")
+    set_up(tmp_path, foreground=False)
+    logs.log.info("one")
+    logs.log.info("two")
+    assert (tmp_path / f"{logs.FILE}.1").stat().st_size > 950
+    assert [entry["event"] for entry in entries(tmp_path / logs.FILE)] == ["two"]
 
 
 def test_a_log_that_cannot_be_written_is_done_without(set_up: SetUp, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from voicebox_protocol import errors, schema
 from voiceboxd import pings
 from voiceboxd.effects import ToProvider
 from voiceboxd.pings import Pings
+from voiceboxd.provider_state import Phase
 from voiceboxd.tally import Tally
 
 
@@ -22,16 +23,22 @@ class Scene:
         self.sent: list[ToProvider] = []
         self.answers: list[schema.Pong | errors.VoiceboxError] = []
         self.tally = Tally()
-        serving, starting = SimpleNamespace(serving=True, epoch=7), SimpleNamespace(serving=False, epoch=8)
+        serving, starting = SimpleNamespace(phase=Phase.READY, epoch=7), SimpleNamespace(phase=Phase.STARTING, epoch=8)
+        doubted = SimpleNamespace(phase=Phase.SUSPECT, epoch=9)
         actors: dict[str, Any] = {
-            "up": SimpleNamespace(id="up", retired=False, workers=(starting, serving), phase="ready"),
+            "up": SimpleNamespace(id="up", retired=False, workers=(starting, doubted, serving), phase="ready"),
             "down": SimpleNamespace(id="down", retired=False, workers=(starting,), phase="stopped"),
+            "odd": SimpleNamespace(id="odd", retired=False, workers=(starting, doubted), phase="suspect"),
             "gone": SimpleNamespace(id="gone", retired=True, workers=(serving,), phase="ready"),
         }
         self.pings = Pings(actors, self.sent.append, self.tally, "boot")
 
-    def ask(self, provider: str | None = "up", query: int = 5, deadline_ms: int | None = None) -> None:
-        self.pings.ask(schema.Ping(query=query, provider=provider, deadline_ms=deadline_ms), self.answers.append)
+    def ask(
+        self, provider: str | None = "up", query: int = 5, deadline_ms: int | None = None, session: str = "s"
+    ) -> None:
+        self.pings.ask(
+            session, schema.Ping(query=query, provider=provider, deadline_ms=deadline_ms), self.answers.append
+        )
 
     def asked(self) -> schema.Ping:
         message = self.sent[-1].message
@@ -111,5 +118,28 @@ def test_open_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         scene.ask()
         with pytest.raises(errors.QueueFull):
             scene.ask()
+        scene.ask(session="another")
+        scene.pings.session_closed("s")
+        scene.ask()
+
+    run(scenario)
+
+
+def test_one_of_whom_nobody_knows_whether_it_lives_is_asked() -> None:
+    """That is when one wants to know."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.ask("odd")
+        assert scene.sent[0].epoch == 9
+
+    run(scenario)
+
+
+def test_nobody_is_answered_who_has_left() -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.ask(deadline_ms=1)
+        scene.pings.session_closed("s")
+        await anyio.sleep(0.01)
+        assert scene.answers == []
 
     run(scenario)
