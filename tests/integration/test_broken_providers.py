@@ -43,7 +43,8 @@ def test_a_crash_in_mid_sentence_is_resumed_to_the_sample(tmp_path: Path, after:
         assert broken.samples == whole.samples
         assert (broken.end["kind"], broken.end.get("resumed")) == ("Done", "exact")
         assert [run["outcome"] for run in broken.end["attempts"]] == ["failed", "done"]
-        assert "SIGKILL" in broken.end["attempts"][0]["reason"]
+        # The notice of its death may come before the kernel says of what, where other threads still wait for a processor.
+        assert broken.end["attempts"][0]["reason"] in ("fake: it was killed by SIGKILL", "fake: its process died")
         assert whole.end.get("resumed") is None
 
 
