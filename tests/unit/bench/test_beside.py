@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench import beside_page
 from tests.bench.beside_faults import tally
-from tests.bench.beside_sound import Span, extended, first_after, longest_silence, sounding
+from tests.bench.beside_sound import RATE, SampleClock, Span, extended, first_after, longest_silence, sounding
 from tests.bench.claims import Part
 
 WORDS = [Span(1.0, 2.0), Span(2.5, 3.0)]
@@ -35,6 +35,19 @@ def test_only_sound_after_the_moment_counts() -> None:
 )
 def test_the_longest_silence_reaches_from_edge_to_edge(since: float, until: float, silence: float) -> None:
     assert longest_silence(WORDS, since, until) == pytest.approx(silence)
+
+
+def test_a_block_that_was_read_late_was_not_played_later() -> None:
+    clock = SampleClock()
+    blocks = [clock.begin(arrived, RATE // 10) for arrived in (10.1, 10.2, 10.38, 10.4)]
+    assert blocks == pytest.approx([10.0, 10.1, 10.2, 10.3])
+
+
+def test_samples_that_were_dropped_are_forgotten_after_a_while() -> None:
+    clock = SampleClock()
+    clock.begin(10.1, RATE // 10)
+    late = [clock.begin(11.2 + n / 10, RATE // 10) for n in range(300)]
+    assert late[-1] == pytest.approx(11.1 + 29.9)
 
 
 def test_words_are_counted_only_where_they_differ() -> None:

@@ -1,0 +1,77 @@
+"""docs/rivals.md: what was measured beside speech-dispatcher, what it does better, and what was not compared."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench import page
+from tests.bench.claims import Part
+
+PATH = Path(__file__).resolve().parents[2] / "docs" / "rivals.md"
+
+_OPENING = """# Beside speech-dispatcher, measured
+
+speech-dispatcher is the speech service that Linux desktops have had for more than twenty years: Orca and other screen readers speak
+through it. It is the nearest relative of voiceboxd, as a daemon between programs and engines, each engine in a process of its own.
+Here both get the same sentences, the same engine (espeak-ng) and the same faults, in one run, in turns, whose order is reversed in
+every other round. A ratio is the median of the rounds' own ratios; the 99th percentile of few rounds is nearly the slowest.
+
+Both play at the same loudspeaker: a null sink of a PulseAudio of its own, which plays in real time for nobody. What is *heard* was
+recorded at its monitor. Theirs plays from its daemon, to which the engine's process hands its sound; ours from its client, by the
+code that `voicebox say` plays with. The sound server and the recorder add a few milliseconds to both. speech-dispatcher runs
+privately with its packaged configuration, but for espeak-ng as its default module, and finds these engines: {modules}. It may turn
+to another of them when one has died. Ours runs with no configuration at all; requests name the provider `espeak`, so no other
+engine of ours helps out, and ask to be gone on with by the next daemon (`resume=True`), which is not the default. The two have
+different builds of espeak-ng.
+
+`tox -e rivals` measures this on your machine, if speech-dispatcher, its module for espeak-ng and PulseAudio are installed;
+`tox -e rivals -- --write` writes this page.
+
+> {measured}
+"""
+
+_CLOSING = """## What speech-dispatcher does better
+
+- **It is small.** A C program with its engine takes a fraction of the memory of two Pythons; see the table.
+- **It is quicker to ask.** Its answers take a fraction of the time, and the command `spd-say` is heard long before a Python has started.
+  A client that is connected has the least to gain; all of it stands in the tables.
+- **It is made for screen readers**, and proven with them: Orca, BrlTTY, Emacs (speechd-el) and Chromevox work with it. It speaks single
+  characters and keys (`CHAR`, `KEY`), spells, has modes for punctuation and capital letters, and plays sound icons. It replaces
+  symbols and emojis by words in dozens of languages before an engine sees them.
+- **It interrupts at the loudspeaker.** Messages of five priorities of all clients share one loudspeaker, where a more urgent one
+  cancels or postpones others, and a paused one is taken up again. Ours orders requests, and each client plays for itself.
+- **More engines and more ways out**: Festival, Flite, Pico, IBM TTS, Mary and any command line through its generic module;
+  PulseAudio, ALSA, OSS, NAS and libao. There are interfaces for C, Python, Java, Lisps, Guile, Go and Rust.
+- **It falls back to another engine** by itself when one has died, though not at once: see which request is heard again.
+- **Index marks** tell a client where in its own SSML the speech has come to.
+- **It is there already.** Debian and others package it, and every program that speaks through it has the voices of all its engines.
+
+## What was not compared
+
+- Its newest release where that is newer than the package above, and engines of its that play by themselves.
+- Priorities, interruption and many clients at once; the sound itself, whose quality is espeak-ng's in both.
+- Real sound cards, PipeWire, ALSA; macOS and Windows, where speech-dispatcher does not run.
+- Neural voices, which it reaches through its generic module, and large engines.
+- A service manager that restarts either daemon, or sends SIGUSR1 by itself.
+"""
+
+
+def write(parts: Sequence[Part], measured: str, modules: Sequence[str]) -> None:
+    """Put what was found into the page, all of it anew."""
+    PATH.write_text(text(parts, measured, modules), encoding="utf-8")
+
+
+def text(parts: Sequence[Part], measured: str, modules: Sequence[str]) -> str:
+    """The page; `measured` says when, where, how often and with what."""
+    opening = _OPENING.format(measured=measured, modules=", ".join(modules))
+    return "\n".join([opening, *(part.text() for part in parts), _CLOSING])
+
+
+def measured(rounds: int, faults: int, theirs: str) -> str:
+    """When, where, how often and with what; `theirs` names the versions of the programs that were compared with."""
+    date = datetime.datetime.now(datetime.UTC).date()
+    often = f"{date}, {rounds} rounds, {faults} of the faults"
+    return f"{often}. {page.machine()}. {theirs}; {page.versions()}, espeakng-loader {version('espeakng-loader')}."
