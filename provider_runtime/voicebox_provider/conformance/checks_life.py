@@ -28,8 +28,8 @@ LEAVE_S = 5.0
 LIFELINE_S = 2.0
 OWED_BEAT_S = 2.5
 
-# Well into the work, at its beginning, and before it: on a busy machine the second may be before it too.
-_PAUSES_S = (1.0, 0.15, 0.0)
+# Well into the work, on a busy machine too, and before it. More would cost slow engines a long text each.
+_PAUSES_S = (1.0, 0.0)
 _SILENCE_S = 0.4
 
 
