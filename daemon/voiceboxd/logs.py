@@ -39,9 +39,6 @@ class Log:
     def warning(self, event: str, **fields: Any) -> None:
         _tell("warning", event, fields)
 
-    def error(self, event: str, **fields: Any) -> None:
-        _tell("error", event, fields)
-
     def exception(self, event: str, **fields: Any) -> None:
         """An error, with the exception that is being handled."""
         _tell("error", event, {**fields, "exception": traceback.format_exc()})

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from voicebox_protocol import errors, schema
-from voicebox_protocol.fit import nearest
 from voiceboxd.effects import ToProvider
-from voiceboxd.provider_actor import ProviderActor
+from voiceboxd.provider_actor import ProviderActor, find
 from voiceboxd.provider_state import Phase
 from voiceboxd.tally import Tally
 
@@ -53,12 +52,7 @@ class Pings:
 
     def ask(self, session: str, message: schema.Ping, answer: Answer) -> None:
         """Put a client's question. Raises `NoSuchProvider`, `Refused` if it is not running, or `QueueFull`."""
-        actor = self._actors.get(message.provider or "")
-        if actor is None or actor.retired:
-            known = [each.id for each in self._actors.values() if not each.retired]
-            raise errors.NoSuchProvider(
-                f"no provider is called {message.provider!r}{nearest(message.provider or '', known)}"
-            )
+        actor = find(self._actors, message.provider)
         there = [worker for worker in actor.workers if worker.phase in _LISTENS]
         if not there:
             raise errors.Refused(f"{actor.id} is {actor.phase}; start it with: voicebox provider start {actor.id}")
@@ -91,4 +85,8 @@ class Pings:
     def _too_late(self, number: int) -> None:
         ping = self._open.pop(number, None)
         if ping is not None:
-            ping.answer(errors.DeadlineExceeded(f"{ping.provider} has not answered in time"))
+            ping.answer(
+                errors.DeadlineExceeded(
+                    f"{ping.provider} has not answered in time; a fresh process: voicebox provider restart {ping.provider}"
+                )
+            )

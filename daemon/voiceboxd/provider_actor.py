@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -11,6 +11,8 @@ import msgspec
 
 from voicebox_protocol.capabilities import Capabilities
 from voicebox_protocol.configuration import ProviderConfig, keep_alive_seconds
+from voicebox_protocol.errors import NoSuchProvider
+from voicebox_protocol.fit import nearest
 from voiceboxd import clock, recycling, staffing
 from voiceboxd import provider_state as fsm
 from voiceboxd.process import log_of, tail
@@ -375,6 +377,15 @@ class ProviderActor:
         if len(loaded) <= self.entry.config.workers or not ready:
             return None
         return max(ready, key=lambda worker: worker.epoch).pid
+
+
+def find(actors: Mapping[str, ProviderActor], provider: str | None) -> ProviderActor:
+    """The one of that name. Raises `NoSuchProvider`, with the nearest."""
+    actor = actors.get(provider or "")
+    if actor is None or actor.retired:
+        known = [each.id for each in actors.values() if not each.retired]
+        raise NoSuchProvider(f"no provider is called {provider!r}{nearest(provider or '', known)}")
+    return actor
 
 
 def status_of(statistics: ProviderStatistics) -> dict[str, Any]:

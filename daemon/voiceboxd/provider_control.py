@@ -8,12 +8,11 @@ from pathlib import Path
 import anyio
 
 from voicebox_protocol import errors, wire
-from voicebox_protocol.fit import nearest
 from voiceboxd import provider_state as fsm
 from voiceboxd.ledger import Ledger
 from voiceboxd.logs import log
 from voiceboxd.process import log_of, tail
-from voiceboxd.provider_actor import ProviderActor
+from voiceboxd.provider_actor import ProviderActor, find
 
 _READY = frozenset({fsm.Phase.READY, fsm.Phase.BUSY})
 _BY_HAND = "it was stopped by hand"
@@ -45,7 +44,7 @@ class ProviderControl:
 
         Raises `ProviderFailed` with the reason and the last lines that this start wrote to its log.
         """
-        actor = self._known(provider)
+        actor = find(self._actors, provider)
         if actor.trouble is not None:
             actor.stop(_BY_HAND)
             await actor.gone()
@@ -62,7 +61,7 @@ class ProviderControl:
 
         Whoever asks it to speak later has it started again.
         """
-        actor = self._known(provider)
+        actor = find(self._actors, provider)
         await self._spoken(actor)
         actor.stop(_BY_HAND)
         await actor.gone()
@@ -70,17 +69,10 @@ class ProviderControl:
 
     async def restart(self, provider: str) -> ProviderActor:
         """End its process when the segments in work are finished, and start another; requests go on with that one."""
-        actor = self._known(provider)
+        actor = find(self._actors, provider)
         actor.stop(_BY_HAND)
         await actor.gone()
         return await self.start(provider)
-
-    def _known(self, provider: str) -> ProviderActor:
-        actor = self._actors.get(provider)
-        if actor is None or actor.retired:
-            known = [each.id for each in self._actors.values() if not each.retired]
-            raise errors.NoSuchProvider(f"no provider is called {provider!r}{nearest(provider, known)}")
-        return actor
 
     async def _spoken(self, actor: ProviderActor) -> None:
         """Wait until the requests that are its own now have ended: a next segment would start it again at once."""

@@ -79,13 +79,7 @@ class Run(msgspec.Struct):
     reason: str | None = None
 
     def as_map(self) -> dict[str, Any]:
-        return {
-            "provider": self.provider,
-            "voice": self.voice,
-            "epoch": self.epoch,
-            "outcome": self.outcome,
-            "reason": self.reason,
-        }
+        return msgspec.structs.asdict(self)
 
 
 class Held(NamedTuple):
