@@ -34,6 +34,7 @@ class Bench:
         self._directory = directory
         self._epochs = 0
         self._life: Life | None = None
+        self._reference: Spoken | None = None
 
     # --- lives
 
@@ -109,8 +110,23 @@ class Bench:
     @property
     def brief(self) -> str:
         """A few words, for what is said often."""
-        words = self.first.split()
-        return " ".join(words[:3]) if len(words) > 1 else self.first[:6]
+        return self.brief_for(self.voice)
+
+    def brief_for(self, voice: Voice | None) -> str:
+        """A few words in a script of that voice."""
+        return _first_words(self._fit(sentences.phrases_for(voice).first), 3, 6)
+
+    @property
+    def word(self) -> str:
+        """A word, or the beginning of one where words are not set apart: for what is said very often."""
+        return _first_words(self.first, 1, 2)
+
+    @property
+    def reference(self) -> Spoken:
+        """`first` as it is spoken without any wish, asked for once."""
+        if self._reference is None:
+            self._reference = self.speak(self.first)
+        return self._reference
 
     @property
     def long_text(self) -> str:
@@ -148,6 +164,12 @@ class Bench:
         self.spoken.append(spoken)
         self.breaches.extend(breaches(spoken))
         return spoken
+
+
+def _first_words(text: str, words: int, letters: int) -> str:
+    """So many words of it; so many letters where words are not set apart."""
+    apart = text.split()
+    return " ".join(apart[:words]) if len(apart) > 1 else text[:letters]
 
 
 def _refuse(message: Message) -> None:

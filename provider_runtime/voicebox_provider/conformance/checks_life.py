@@ -110,7 +110,7 @@ def _check_schema(able: Capabilities) -> None:
 
 def cancel(bench: Bench) -> str:
     """Cancel is answered in time, whenever it comes, and the next segment is whole."""
-    before = bench.speak(bench.first)
+    before = bench.reference
     slowest, stopped = 0.0, 0
     for pause in _PAUSES_S:
         life = bench.life
@@ -137,7 +137,7 @@ def stale(bench: Bench) -> str:
         if not life.silent(_SILENCE_S):
             said = type(life.hear(1.0, MESSAGES)[0]).__name__
             raise Broken(MESSAGES, f"a Synthesize with a stale {name} was answered with {said}")
-    asked = life.ask(bench.first, sample_rate=rate)
+    asked = life.ask(bench.brief, sample_rate=rate)
     life.cancel(asked, epoch=life.start.epoch + 1)
     if not bench.take(life.answer(asked)).done:
         raise Broken(MESSAGES, "a Cancel with a stale epoch stopped a segment")
@@ -150,7 +150,7 @@ def unknown(bench: Bench) -> str:
     answer = bench.life.expect(Error, LEAVE_S, MESSAGES)
     if answer.code != "UNSUPPORTED":
         raise Broken(MESSAGES, f"an unknown kind was answered with {answer.code}, not UNSUPPORTED")
-    bench.speak(bench.first)
+    bench.speak(bench.brief)
     return "answered with UNSUPPORTED"
 
 

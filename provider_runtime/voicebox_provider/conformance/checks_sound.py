@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from voicebox_protocol.schema import SegmentFailed
-from voicebox_provider.conformance import sentences
 from voicebox_provider.conformance.bench import Bench
 from voicebox_provider.conformance.life import Life
 from voicebox_provider.conformance.spoken import Spoken
@@ -39,7 +38,7 @@ _FEW = 2
 def voices(bench: Bench) -> str:
     """Each voice that is listed speaks."""
     for voice in bench.able.voices:
-        text = sentences.phrases_for(voice).first[: bench.able.max_chars]
+        text = bench.brief_for(voice)
         language = voice.languages[0] if voice.languages else None
         bench.speak(text, paragraph=DOCUMENT, voice=voice.id, language=language)
     return f"all {len(bench.able.voices)} speak"
@@ -47,9 +46,9 @@ def voices(bench: Bench) -> str:
 
 def rates(bench: Bench) -> str:
     """Samples come at the rate that the request names."""
-    own = bench.speak(bench.brief).duration
+    own = bench.speak(bench.word).duration
     for rate in RATES:
-        duration = bench.speak(bench.brief, sample_rate=rate).duration
+        duration = bench.speak(bench.word, sample_rate=rate).duration
         if abs(duration - own) > _SLACK_S + own * 0.05:
             raise Broken(SYNTHESIZE, _lasts(f"{rate} Hz", duration, own))
     return f"{', '.join(map(str, RATES))} Hz all last {own:.2f} s"
@@ -60,10 +59,10 @@ def speed(bench: Bench) -> str:
     between = bench.able.speed
     if between is None:
         raise Skipped("it lists none")
-    own = bench.speak(bench.first).duration
+    own = bench.speak(bench.brief).duration
     lowest, highest = max(between[0], 0.1), between[1]
     for factor in sorted({lowest, *(each for each in SPEEDS if lowest < each < highest), highest} - {1.0}):
-        duration = bench.speak(bench.first, paragraph=DOCUMENT, speed=factor).duration
+        duration = bench.speak(bench.brief, paragraph=DOCUMENT, speed=factor).duration
         # Pauses need not stretch with the words; half of the change has to be there.
         expected = own / factor
         if abs(duration - own) < abs(expected - own) / 2 or (duration > own) != (factor < 1):
@@ -76,7 +75,7 @@ def pitch(bench: Bench) -> str:
     between = bench.able.pitch
     if between is None:
         raise Skipped("it lists none")
-    own = bench.speak(bench.first)
+    own = bench.reference
     for factor in between:
         other = bench.speak(bench.first, paragraph=DOCUMENT, pitch=factor)
         if factor != 1.0 and other.pieces == own.pieces:
@@ -89,7 +88,7 @@ def volume(bench: Bench) -> str:
     between = bench.able.volume
     if between is None:
         raise Skipped("it lists none")
-    softest, loudest = (_loudness(bench.ask(bench.first, volume=factor)) for factor in between)
+    softest, loudest = (_loudness(bench.ask(bench.brief, volume=factor)) for factor in between)
     if not softest < loudest:
         raise Broken(DOCUMENT, f"volume {between[1]:g} is no louder than {between[0]:g}")
     return f"{between[0]:g} to {between[1]:g}"
@@ -108,7 +107,7 @@ def undeclared(bench: Bench) -> str:
         spoken = bench.ask(bench.first, **wish)
         if not isinstance(spoken.end, SegmentFailed):
             raise Broken(DOCUMENT, f"{wish} is not in it, but gave {spoken.words()} instead of SegmentFailed")
-    bench.speak(bench.first)
+    bench.speak(bench.brief)
     return f"{len(wishes)} wishes refused"
 
 
@@ -157,7 +156,7 @@ def _resumed(reference: Spoken, spoken: Spoken, frames: int) -> None:
 def _reference(bench: Bench) -> Spoken:
     if not bench.able.deterministic:
         raise Skipped("it does not say that it is deterministic")
-    return bench.speak(bench.first)
+    return bench.reference
 
 
 def _same(reference: Spoken, again: Spoken, when: str) -> None:
@@ -190,9 +189,9 @@ def wear(bench: Bench) -> str:
 
 def _weight_after(bench: Bench, life: Life) -> tuple[int, int, int]:
     # Not noted on the bench: fifty answers more would weigh on us and show nothing new.
-    spoken = life.answer(life.ask(bench.brief, sample_rate=bench.able.sample_rate))
+    spoken = life.answer(life.ask(bench.word, sample_rate=bench.able.sample_rate))
     if not spoken.done:
-        raise Broken(ANSWERS, f"“{bench.brief}”, said again and again, gave {spoken.words()}")
+        raise Broken(ANSWERS, f"“{bench.word}”, said again and again, gave {spoken.words()}")
     return life.weigh()
 
 

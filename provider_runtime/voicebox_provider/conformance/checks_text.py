@@ -46,7 +46,7 @@ def long_word(bench: Bench) -> str:
 def nothing(bench: Bench) -> str:
     """Text with nothing to say comes to an end, and does no harm."""
     ends = [bench.ask(text).words() for text in ("… !?", "🙂")]
-    bench.speak(bench.first)
+    bench.speak(bench.brief)
     return ends[0]
 
 
