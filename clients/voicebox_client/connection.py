@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
@@ -104,7 +104,8 @@ class Connection:
             token=transport.token(),
             features=[arena.FEATURE] if self._shares else None,
         )
-        welcome = self._await(lambda: self._welcome, "Hello")
+        self._await(lambda: self._welcome, "Hello")
+        welcome = self._welcome or {}
         self._open_door(welcome.get("token"))
         self.features = frozenset(welcome.get("features") or ())
         window = (welcome.get("limits") or {}).get("text_window", wire.TEXT_WINDOW)
@@ -178,23 +179,31 @@ class Connection:
 
         `within` is for what takes longer than an answer, in seconds: `DeadlineExceeded` after that.
         """
-        with self.asking(kind, **fields) as answer:
-            self._await(answer, kind, within)
-            return self.answered(answer(), kind, within)
-
-    @contextlib.contextmanager
-    def asking(self, kind: str, **fields: Any) -> Iterator[Callable[[], dict[str, Any] | None]]:
-        """Ask; what is yielded returns the answer's header once it has come, and None before."""
-        self._query += 1
-        number, self._answers[self._query] = self._query, None
+        number = self.ask(kind, **fields)
         try:
-            self.send(kind, query=number, **fields)
-            yield lambda: self._answers[number]
+            self._await(lambda: self._answers[number], kind, within)
+            return self.answered(number, kind, within)
         finally:
-            del self._answers[number]
+            self.unask(number)
 
-    def answered(self, answer: dict[str, Any] | None, what: str, within: float | None = None) -> dict[str, Any]:
-        """The answer, if it has come in time and is no error; else raises what there was instead."""
+    def ask(self, kind: str, **fields: Any) -> int:
+        """Ask; the number of the question, whose answer is kept from when it comes until `unask`."""
+        self._query += 1
+        self.send(kind, query=self._query, **fields)
+        self._answers[self._query] = None
+        return self._query
+
+    def unask(self, number: int) -> None:
+        """Nobody waits for that answer any more."""
+        del self._answers[number]
+
+    def has_answer(self, number: int) -> bool:
+        """Whether it has come."""
+        return self._answers[number] is not None
+
+    def answered(self, number: int, what: str, within: float | None = None) -> dict[str, Any]:
+        """The answer's header, if it has come in time and is no error; else raises what there was instead."""
+        answer = self._answers[number]
         if answer is None:
             raise self._gone() if self.lost is not None else self._unanswered(what, within)
         if answer["kind"] == "Error":
@@ -268,11 +277,9 @@ class Connection:
         elif now - self._asked >= self.timeout:
             self._lose(DaemonLost(f"the daemon (pid {self.daemon.pid}) has said nothing for {now - self._heard:.0f} s"))
 
-    def _await(
-        self, answer: Callable[[], dict[str, Any] | None], what: str, within: float | None = None
-    ) -> dict[str, Any]:
+    def _await(self, met: Callable[[], object], what: str, within: float | None = None) -> None:
         until = time.monotonic() + (self.timeout if within is None else within)
-        while (found := answer()) is None:
+        while not met():
             if self.lost is not None:
                 raise self._gone()
             if (left := until - time.monotonic()) <= 0:
@@ -281,7 +288,6 @@ class Connection:
                 self._turn(left)
             else:
                 self.listen(left)
-        return found
 
     def _unanswered(self, what: str, within: float | None) -> VoiceboxError:
         if within is None:

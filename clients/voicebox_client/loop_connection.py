@@ -76,10 +76,13 @@ class LoopConnection(Connection):
 
     async def inquire(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         """What `query` does, without holding up the loop; any number of them at once."""
-        with self.asking(kind, **fields) as answer:
+        number = self.ask(kind, **fields)
+        try:
             with anyio.move_on_after(self.timeout if within is None else within):
-                await self.until(answer)
-            return self.answered(answer(), kind, within)
+                await self.until(lambda: self.has_answer(number))
+            return self.answered(number, kind, within)
+        finally:
+            self.unask(number)
 
     def drop(self, req: str, first: int, last: int) -> None:
         """Cancel a request whose Speech is being finalized, and give pieces of it back, which may happen in any thread: in the

@@ -93,16 +93,19 @@ class Link:
                 self._look_soon()
 
     def _drain(self) -> bool:
-        """Take a batch; True if there is no more, which a look at the socket's events has shown."""
+        """Take a batch; True if there is no more, which a look at the socket has shown."""
         for _ in range(_BATCH):
             if self._closed or self._take is None:
                 return True
-            if not self._readable():
+            try:
+                frames = [self._router.recv(_NOW, copy=False)]
+            except zmq.Again:
                 return True
-            frames = [self._router.recv(_NOW, copy=False)]
             while frames[-1].more:
                 frames.append(self._router.recv(_NOW, copy=False))
             self._take(frames)
+            if not self._closed and not self._readable():
+                return True
         return False
 
     def _readable(self) -> bool:

@@ -1,9 +1,10 @@
 """Many clients at once: python -m tests.bench.crowd [--rounds 20]
 
 Sixty-four clients, in one process with a poller, each of which asks again as soon as it has its answer, in windows that take turns:
-of our daemon, whose engine has its tenth of a second of sound already, and of an echo behind `zmq.proxy`. A request of ours is eight
-messages through the daemon, one through the proxy is two. And in windows of their own, what the others feel of one client that has
-asked for a lot and was stopped, and one that reads very slowly. Everybody runs on whatever cores there are.
+a question to a provider of our daemon, typed and with a deadline, and one to an echo behind `zmq.proxy`; and speech, from an engine
+that has its tenth of a second of sound already, which takes eight messages through the daemon where a question takes four. And in
+windows of their own, what the others feel of one client that has asked for a lot and was stopped, and one that reads very slowly.
+Everybody runs on whatever cores there are.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ LEAST_OF_PROXY = 0.30
 MOST_LATE_MS = 1000.0
 MOST_HINDERED = 1.2
 
-OURS, PROXY = "ours", "proxy"
+QUERY, SAY, PROXY = "query", "say", "proxy"
 FREE, HINDERED = "free", "hindered"
 NAMES = {
-    OURS: f"ours, {CLIENTS} clients",
     PROXY: f"`zmq.proxy` and an echo, {CLIENTS} clients",
-    FREE: f"ours, {OTHERS} clients",
-    HINDERED: f"ours, {OTHERS} clients, besides one that was stopped and a slow one",
+    QUERY: f"ours, a typed query with a deadline: the provider answers, {CLIENTS} clients",
+    SAY: f"ours, `say`, {CLIENTS} clients",
+    FREE: f"ours, `say`, {OTHERS} clients",
+    HINDERED: f"ours, `say`, {OTHERS} clients, besides one that was stopped and a slow one",
 }
 
 _WINDOW_S = 1.5
@@ -53,7 +55,8 @@ def measure(rounds: int) -> list[Part]:
     found: Found = {name: [] for name in NAMES}
     with ours(_CONFIG, concurrency=CLIENTS) as daemon, zmq_proxy() as proxy, ExitStack() as stack:
         ask = {
-            OURS: stack.enter_context(child("crowd_load", OURS, environment=daemon.environment)),
+            QUERY: stack.enter_context(child("crowd_load", QUERY, environment=daemon.environment)),
+            SAY: stack.enter_context(child("crowd_load", SAY, environment=daemon.environment)),
             PROXY: stack.enter_context(child("crowd_load", PROXY, proxy.where)),
         }
         for one in ask.values():
@@ -63,7 +66,7 @@ def measure(rounds: int) -> list[Part]:
                 found[name].append(_window(ask[name], CLIENTS, _WINDOW_S))
             for name in in_turns((FREE, HINDERED), turn):
                 with _bad_listeners(daemon if name == HINDERED else None):
-                    found[name].append(_window(ask[OURS], OTHERS, _WINDOW_S))
+                    found[name].append(_window(ask[SAY], OTHERS, _WINDOW_S))
     return [
         Part(
             "A crowd",
@@ -84,12 +87,16 @@ def _row(name: str, windows: list[Window]) -> tuple[str, ...]:
 
 
 def _claims(found: Found) -> list[Claim]:
-    rate = paired([window.rate for window in found[OURS]], [window.rate for window in found[PROXY]])
-    late = max(one for name in (OURS, FREE, HINDERED) for window in found[name] for one in window.done)
+    rate = paired([window.rate for window in found[QUERY]], [window.rate for window in found[PROXY]])
+    late = max(one for name in (QUERY, SAY, FREE, HINDERED) for window in found[name] for one in window.done)
     hindered = paired([p99(window.first) for window in found[HINDERED]], [p99(window.first) for window in found[FREE]])
     return [
         Claim(
-            f"{CLIENTS} clients: answers a second, to those of `zmq.proxy`", rate, LEAST_OF_PROXY, "×", at_least=True
+            f"{CLIENTS} clients: queries to a provider a second, to those of `zmq.proxy`",
+            rate,
+            LEAST_OF_PROXY,
+            "×",
+            at_least=True,
         ),
         Claim(f"{CLIENTS} clients: the latest message of all", late, MOST_LATE_MS, "ms"),
         Claim(

@@ -1,6 +1,6 @@
 """A program that is many clients at once, each of which asks again as soon as it has its answer: a child of the bench.
 
-    python -m tests.bench.crowd_load proxy DIRECTORY | ours
+    python -m tests.bench.crowd_load proxy DIRECTORY | query | say
 
 One process with a DEALER for each client and one poller over all of them, whoever is asked, so that asking costs the same.
 What it says to our daemon is what docs/protocol.md has; the client library opens a poller for each connection.
@@ -87,7 +87,7 @@ class Echoed(Client):
         self.ended()
 
 
-class Spoken(Client):
+class Ours(Client):
     """A client of our daemon. Owns the session door too."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -96,10 +96,34 @@ class Spoken(Client):
         transport.connect_control(self.dealer)
         self._send("Hello", proto_min=1, proto_max=1, agent="crowd/1", token=transport.token())
         welcome = msgpack.unpackb(self.dealer.recv_multipart()[1])
-        self._boot, self._req = welcome["boot"], ""
+        self._boot = welcome["boot"]
         self._door = transport.connect_session(STALLED_S)
         self._door.sendall(welcome["token"].encode() + b"\n")
         assert self._door.recv(16) == b"OK\n"
+
+    def _send(self, kind: str, *payload: bytes, **fields: object) -> None:
+        self.dealer.send_multipart([wire.MAGIC, msgpack.packb({"kind": kind, **fields}), *payload])
+
+
+class Questioner(Ours):
+    """Has a provider asked whether it answers."""
+
+    _query = 0
+
+    def _ask(self) -> None:
+        self._query += 1
+        self._send("Ping", query=self._query, provider=rivals.PROVIDER, deadline_ms=int(STALLED_S * 1000))
+
+    def _take(self, frames: list[bytes]) -> None:
+        header = msgpack.unpackb(frames[1])
+        assert (header["kind"], header["query"]) == ("Pong", self._query), header
+        self.ended()
+
+
+class Listener(Ours):
+    """Has something said."""
+
+    _req = ""
 
     def _ask(self) -> None:
         self._req = secrets.token_hex(8)
@@ -117,15 +141,13 @@ class Spoken(Client):
             self._send("EndAck", boot=self._boot, req=self._req)
             self.ended()
 
-    def _send(self, kind: str, *payload: bytes, **fields: object) -> None:
-        self.dealer.send_multipart([wire.MAGIC, msgpack.packb({"kind": kind, **fields}), *payload])
-
 
 class Crowd:
     """Owns the clients and the poller."""
 
-    def __init__(self, *words: str) -> None:
-        self._words = words
+    def __init__(self, way: str, *where: str) -> None:
+        self._way = way
+        self._where = where
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._clients: list[Client] = []
 
@@ -160,8 +182,10 @@ class Crowd:
         return Window(within / seconds, first, done)
 
     def _new(self) -> Client:
-        return Echoed(self._context, self._words[0]) if self._words else Spoken(self._context)
+        if self._way == "proxy":
+            return Echoed(self._context, *self._where)
+        return Questioner(self._context) if self._way == "query" else Listener(self._context)
 
 
 if __name__ == "__main__":
-    serve(window=Crowd(*sys.argv[2:]).window)
+    serve(window=Crowd(*sys.argv[1:]).window)

@@ -3,7 +3,8 @@
 The same engine twice, in turns: in a provider process, asked through the client library until the first chunk is there, and in a
 process of its own that calls it directly until its first array is. The difference of each turn is what daemon, provider's
 runner, client and the way between them add. With the built-in voice and a short sentence, and with an engine that has its sound
-already, so that nothing is left but that difference.
+already, so that nothing is left but that difference. All of them share one core, as on the control path, and they are started
+anew several times: one process of the same engine is faster than another, for as long as both live.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from tests.bench import prepared
-from tests.bench.children import Child, child
+from tests.bench.children import Child, child, on_one_core
 from tests.bench.claims import Claim, Part, Row, alone, in_turns, middle_and_late
-from tests.bench.rivals import PROVIDER, Service, voice_client
+from tests.bench.rivals import AS_A_SERVICE, PROVIDER, Service, voice_client
 from tests.integration.daemon import running
 
 MOST_MS = 2.0
@@ -42,6 +43,7 @@ _REFERENCES = {BUILTIN: BUILTIN, PROVIDER: prepared.__file__}
 # Of each turn the median of so many: the voice's own time differs from one time to the next by more than is measured.
 _COUNT = 5
 _WARM_UPS = 3
+_STARTS = 5
 
 
 class Duo(NamedTuple):
@@ -53,17 +55,20 @@ class Duo(NamedTuple):
 
 def measure(rounds: int) -> list[Part]:
     found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in WAYS} for name in SENTENCES}
-    with _duos() as duos:
-        for turn in range(rounds):
-            for name in in_turns(list(SENTENCES), turn):
-                for way in in_turns(WAYS, turn):
-                    found[name][way].append(_first(duos[name], name, way))
+    with on_one_core():
+        for start in range(_STARTS):
+            with _duos() as duos:
+                for turn in range(start, rounds, _STARTS):
+                    for name in in_turns(list(SENTENCES), turn):
+                        for way in in_turns(WAYS, turn):
+                            found[name][way].append(_first(duos[name], name, way))
     added = {name: _added(ways) for name, ways in found.items()}
     return [
         Part(
             "First audio",
-            f"From the request to the first sound, with everything loaded: through daemon, provider and client library, and by the engine "
-            f"alone in a process of its own. In turns, the median of {_COUNT} in each; *added* is the difference of each turn.",
+            "From the request to the first sound, with everything loaded: through daemon, provider and client library, and by the engine "
+            f"alone in a process of its own, all on the same core and started anew {_STARTS} times. In turns, the median of "
+            f"{_COUNT} in each; *added* is the difference of each turn.",
             ("", "through the daemon: median", "p99", "engine alone: median", "p99", "added: median", "p99"),
             [_row(name, found[name], added[name]) for name in SENTENCES],
             [
@@ -99,7 +104,7 @@ def _first(duo: Duo, name: str, way: str) -> float:
 @contextmanager
 def _duos() -> Iterator[dict[str, Duo]]:
     """One daemon for both engines; everybody has spoken."""
-    with running(_CONFIG) as daemon, ExitStack() as stack:
+    with running(_CONFIG, how=AS_A_SERVICE) as daemon, ExitStack() as stack:
         service = Service(str(daemon.place.runtime), [daemon.pid], daemon.place.environment)
         client = stack.enter_context(voice_client(service))
         duos = {

@@ -13,6 +13,8 @@ from tests.integration.daemon import running
 from tests.integration.wire_client import WireClient
 
 PROVIDER = "prepared"
+# As a login service starts it: in the foreground it would write each line of its log twice.
+AS_A_SERVICE = "--started"
 
 
 class Service(NamedTuple):
@@ -31,7 +33,7 @@ def ours(more: str = "", **settings: float) -> Iterator[Service]:
         f'[provider.{PROVIDER}]\nengine = "{prepared.__file__}"\nstandby = "none"\nkeep_alive = -1\nrecycle_jobs = 0\n'
         f"settings = {{ {inner} }}\n[provider.builtin]\nenabled = false\n{more}\n"
     )
-    with running(config) as daemon:
+    with running(config, how=AS_A_SERVICE) as daemon:
         with WireClient(daemon.place) as client:
             assert client.speak(prepared.text(100), provider=PROVIDER).end["kind"] == "Done"
         (provider,) = daemon.place.providers()

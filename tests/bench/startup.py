@@ -21,7 +21,7 @@ import psutil
 
 from tests.bench.children import child
 from tests.bench.claims import Claim, Part, Row, alone, in_turns, middle_and_late, paired, told
-from tests.bench.rivals import http_design
+from tests.bench.rivals import AS_A_SERVICE, http_design
 from tests.integration.daemon import DEADLINE, Place, running
 from tests.integration.wire_client import WireClient
 
@@ -63,7 +63,7 @@ def measure(rounds: int) -> list[Part]:
 
 def _starts(rounds: int) -> Part:
     found: dict[str, list[float]] = {name: [] for name in NAMES}
-    with running() as daemon:
+    with running(how=AS_A_SERVICE) as daemon:
         ways: dict[str, Callable[[], float]] = {
             STATUS: lambda: _command(daemon.place, str(_VOICEBOX), "status"),
             LIBRARIES: lambda: _command(daemon.place, sys.executable, "-c", "import click, zmq, msgpack"),
@@ -105,7 +105,7 @@ def _ready() -> float:
     try:
         begun = time.perf_counter()
         process = place.popen(
-            sys.executable, "-m", "voiceboxd", "--foreground", stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            sys.executable, "-m", "voiceboxd", AS_A_SERVICE, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             return (_answered(place, process) - begun) * 1000
@@ -155,7 +155,7 @@ def _own_memory() -> dict[str, float]:
         bare = stack.enter_context(child("bare", directory))
         assert bare.line()
         pids = {
-            DAEMON: stack.enter_context(running()).pid,
+            DAEMON: stack.enter_context(running(how=AS_A_SERVICE)).pid,
             BARE: bare.pid,
             HTTP: stack.enter_context(http_design()).pids[0],
         }

@@ -109,14 +109,14 @@ class Place:
 
 
 class Daemon:
-    """One `voiceboxd` in the foreground."""
+    """One `voiceboxd`, in the foreground unless `how` it is started says otherwise."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, how: str = "--foreground") -> None:
         self.place = place
         self.output = place.root / "voiceboxd.out"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "voiceboxd", "--foreground"],
+                [sys.executable, "-m", "voiceboxd", how],
                 env=place.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -148,10 +148,10 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running(config: str = "", **environment: str) -> Iterator[Daemon]:
+def running(config: str = "", *, how: str = "--foreground", **environment: str) -> Iterator[Daemon]:
     """A daemon in a place of its own, ended and removed afterwards."""
     place = Place(config, **environment)
-    daemon = Daemon(place)
+    daemon = Daemon(place, how)
     try:
         yield daemon
     finally:
