@@ -43,7 +43,7 @@ class Player:
 
     def __exit__(self, *_: object) -> None:
         if self._device is not None:
-            self._device.close()
+            _close(self._device)
             self._device = None
 
     def load(self) -> None:
@@ -112,6 +112,15 @@ class Player:
                 self._changed.wait(_DEVICE_S)
                 if len(self._waiting) == before:
                     raise OutputFailed(f"the sound device has taken nothing for {_DEVICE_S:g} s")
+
+
+def _close(device: Any) -> None:
+    """The device, and the connection to the sound server behind it, which the package would leave open: a server has room for 64."""
+    import miniaudio
+
+    context = device._context
+    device.close()
+    miniaudio.lib.ma_context_uninit(context)
 
 
 def _backends(all_of_them: Any) -> list[Any]:

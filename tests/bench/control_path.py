@@ -4,6 +4,7 @@ Client, daemon and provider are a process each and share one core: where the sch
 a message by more than is measured. In turns, a hundred at a time by a client that waits for each answer: a message of 96 bytes
 through `zmq.proxy` to an echo and back; a small JSON question with a deadline by the HTTP design; `status`, which our daemon
 answers itself; and `say`, to an engine that has its tenth of a second of sound already: until that is there, and until the end.
+And what nothing on ZeroMQ can be: the same 96 bytes by plain unix sockets.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from functools import partial
 from tests.bench import prepared
 from tests.bench.children import Child, child, cores, on_one_core
 from tests.bench.claims import Claim, Part, Row, alone, in_turns, middle_and_late, paired
-from tests.bench.rivals import PROVIDER, http_design, ours, voice_client, zmq_proxy
+from tests.bench.rivals import PROVIDER, http_design, ours, unix_sockets, voice_client, zmq_proxy
 
 MOST_QUERY = 2.6
 LEAST_HTTP_QUERY = 8.0
 MOST_FIRST = 4.0
 
-PROXY, HTTP, STATUS, QUERY, SAY = "proxy", "http", "status", "query", "say"
+UNIX, PROXY, HTTP, STATUS, QUERY, SAY = "unix", "proxy", "http", "status", "query", "say"
 FIRST, DONE = "first", "done"
 NAMES = {
+    UNIX: "plain unix sockets and an echo",
     PROXY: "`zmq.proxy` and an echo",
     HTTP: "HTTP design, a small question",
     STATUS: "ours, `status`: the daemon answers",
@@ -58,7 +60,9 @@ def measure(rounds: int) -> list[Part]:
         Part(
             "The control path",
             f"Round trips of small messages, {_COUNT} at a time in turns, every process on the same core; ratios are those of each "
-            "turn's medians.",
+            f"turn's medians. What cannot be beaten on ZeroMQ is its own forwarder: plain unix sockets take {_ratio(found, UNIX, PROXY):.2f} "
+            "times as long as that. They frame nothing, queue nothing and serve one peer; for what ZeroMQ does beside moving bytes, an "
+            "engine's first sound is hardly later.",
             ("", "round trips", "median", "p99", f"to {NAMES[PROXY]}", "HTTP design to it"),
             [_row(found, what) for what in NAMES if what in found],
             _claims(found),
@@ -97,9 +101,12 @@ def _askers() -> Iterator[dict[str, Ask]]:
     with ExitStack() as stack:
         enter = stack.enter_context
         proxy, http, daemon = enter(zmq_proxy()), enter(http_design()), enter(ours())
+        sockets = enter(unix_sockets())
+        through_sockets = enter(child("unix_forwarder", "client", sockets.where))
         through_proxy = enter(child("zmq_forwarder", "client", proxy.where))
         web, voice = enter(child("http_client", http.where)), enter(voice_client(daemon))
         askers: dict[str, Ask] = {
+            UNIX: partial(_asked, UNIX, through_sockets, "questions"),
             PROXY: partial(_asked, PROXY, through_proxy, "questions"),
             HTTP: partial(_asked, HTTP, web, "questions"),
             STATUS: partial(_asked, STATUS, voice, "status"),
@@ -108,8 +115,8 @@ def _askers() -> Iterator[dict[str, Ask]]:
         }
         for ask in askers.values():
             ask()
-        children = [one.pid for one in (through_proxy, web, voice)]
-        assert len(cores([*proxy.pids, *http.pids, *daemon.pids, *children])) == 1, "somebody has a core of his own"
+        children = [one.pid for one in (through_sockets, through_proxy, web, voice)]
+        assert len(cores([*sockets.pids, *proxy.pids, *http.pids, *daemon.pids, *children])) == 1, "somebody has a core of his own"
         yield askers
 
 

@@ -30,7 +30,7 @@ What a daemon between a program and its voice costs: on the control path, for th
 what its supervision costs and gains: from a provider's death to the listener's next sound, and what everybody else feels of it.
 `tox -e bench` measures all of it on your machine and fails if a promise does not hold; `tox -e bench -- --only startup --write`
 measures one part and puts it into this page. Each section says what is promised and whether it holds, and ends with the day, the
-machine and the versions it was measured with.
+machine and the versions it was measured with. How it does beside speech-dispatcher stands in [rivals.md](rivals.md).
 
 Everything runs as it does for a user: a daemon, its provider processes and a client, each a process of its own, on whatever
 cores there are, unless a section says otherwise. What is compared is measured in one run, in turns, whose order is reversed in

@@ -1,4 +1,5 @@
-"""Whom ours is compared with, started and ended: the HTTP design and `zmq.proxy`; and ours, with the engine that has its sound."""
+"""Whom ours is compared with, started and ended: the HTTP design, `zmq.proxy` and plain unix sockets; and ours, with the engine
+that has its sound."""
 
 from __future__ import annotations
 
@@ -59,6 +60,15 @@ def zmq_proxy() -> Iterator[Service]:
         assert proxy.line()
         with child("zmq_forwarder", "echo", directory) as echo:
             yield Service(directory, [proxy.pid, echo.pid])
+
+
+@contextmanager
+def unix_sockets() -> Iterator[Service]:
+    """Plain sockets: who hands on, and an echo."""
+    with tempfile.TemporaryDirectory(prefix="vb-") as directory, child("unix_forwarder", "forward", directory) as between:
+        assert between.line()
+        with child("unix_forwarder", "echo", directory) as echo:
+            yield Service(directory, [between.pid, echo.pid])
 
 
 def _url(server: Child) -> str:
