@@ -60,9 +60,9 @@ def measure(rounds: int) -> list[Part]:
         Part(
             "The control path",
             f"Round trips of small messages, {_COUNT} at a time in turns, every process on the same core; ratios are those of each "
-            f"turn's medians. What cannot be beaten on ZeroMQ is its own forwarder: plain unix sockets take {_ratio(found, UNIX, PROXY):.2f} "
-            "times as long as that. They frame nothing, queue nothing and serve one peer; for what ZeroMQ does beside moving bytes, an "
-            "engine's first sound is hardly later.",
+            "turn's medians. What cannot be beaten on ZeroMQ is its own forwarder, and plain unix sockets take "
+            f"{_ratio(found, UNIX, PROXY):.2f} times as long as that: they frame nothing, queue nothing and serve one peer. Both are "
+            "little beside the time in which an engine makes its first sound.",
             ("", "round trips", "median", "p99", f"to {NAMES[PROXY]}", "HTTP design to it"),
             [_row(found, what) for what in NAMES if what in found],
             _claims(found),
