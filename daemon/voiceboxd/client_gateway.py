@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +23,7 @@ from voiceboxd.provider_actor import description_of
 from voiceboxd.provider_control import ProviderControl
 from voiceboxd.session import Session, Sessions
 from voiceboxd.tally import Tally
+from voiceboxd.tokens import same
 
 # Less than clients wait for an answer.
 _DESCRIBE_WAIT = 8.0
@@ -199,7 +199,7 @@ class ClientGateway:
         self._complain(peer, error, query=getattr(message, "query", None), req=req)
 
     def _hello(self, peer: bytes, hello: schema.Hello) -> None:
-        if self._token is not None and not hmac.compare_digest((hello.token or "").encode(), self._token.encode()):
+        if self._token is not None and not same(hello.token or "", self._token):
             self._complain(peer, errors.Refused("the token of endpoint.json is wrong or missing"))
             return
         proto = wire.agree(hello.proto_min, hello.proto_max)

@@ -5,7 +5,6 @@ Everything runs to its end without waiting, in the task that received the messag
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ import msgspec
 from voicebox_protocol import errors, schema
 from voicebox_protocol.capabilities import Capabilities, speaks
 from voicebox_protocol.configuration import Config
-from voiceboxd import clock, scheduler
+from voiceboxd import clock, scheduler, tokens
 from voiceboxd import provider_state as fsm
 from voiceboxd.arenas import Arenas
 from voiceboxd.candidates import Undecided, Wish
@@ -89,7 +88,7 @@ class Dispatcher:
             self.refuse(session, say, refusal)
             return
         now = clock.now()
-        seed = say.seed if say.seed is not None else secrets.randbits(63)
+        seed = say.seed if say.seed is not None else tokens.seed()
         request = self.ledger.admit(say, session.id, text, seed, now)
         self._busy = True
         log.info("request", req=say.req, chars=len(text), more=bool(say.more), session=session.id)

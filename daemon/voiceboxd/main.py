@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from voicebox_protocol import __version__, endpoints, places
 from voicebox_protocol.errors import BadPlace, VoiceboxError
 from voiceboxd import limits
 from voiceboxd.instance import AlreadyRunning, InstanceLock
+from voiceboxd.tokens import token
 
 if TYPE_CHECKING:
     from voicebox_protocol.configuration import Config
@@ -75,7 +75,7 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
     # A wrong configuration is refused before anybody is let in; having none costs nothing here.
     loaded = _configuration() if places.config_file().exists() else None
     places.log_dir().mkdir(parents=True, exist_ok=True)
-    boot = secrets.token_hex(8)
+    boot = token(8)
     transport = endpoints.transport(directory)
     context = zmq.Context()
     context.setsockopt(zmq.MAX_SOCKETS, 64)

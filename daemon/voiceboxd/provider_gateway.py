@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +22,7 @@ from voiceboxd.link import Link
 from voiceboxd.logs import log
 from voiceboxd.provider_actor import Listener, ProviderActor
 from voiceboxd.tally import Tally
+from voiceboxd.tokens import same
 from voiceboxd.worker import Worker
 
 
@@ -141,7 +141,7 @@ class ProviderGateway:
         if actor is None or worker is None or not isinstance(message, schema.Hello) or not worker.alive:
             self._tally.count("stale provider")
             return
-        if not hmac.compare_digest((message.token or "").encode(), worker.token.encode()):
+        if not same(message.token or "", worker.token):
             self._tally.count("forged provider")
             return
         self._forget(actor)

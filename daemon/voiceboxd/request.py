@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -227,5 +226,8 @@ class Request(msgspec.Struct):
 
 def segment_seed(seed: int, index: int) -> int:
     """The seed of segment `index`: 63 bits of SHA-256 over both, so that neighbours share nothing."""
+    # Not before somebody speaks: OpenSSL comes in with it.
+    import hashlib
+
     digest = hashlib.sha256(f"{seed}:{index}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import msgspec
+
+from voiceboxd.tokens import same, token
 
 MAX_UNATTACHED = 256
 
@@ -19,7 +19,7 @@ class Session(msgspec.Struct):
     id: str
     peer: bytes
     agent: str
-    token: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
+    token: str = msgspec.field(default_factory=lambda: token(16))
     attached: bool = False
     hang_up: Callable[[], None] = lambda: None
     tell: Callable[[bytes, list[int]], bool] = lambda _line, _descriptors: False
@@ -51,7 +51,7 @@ class Sessions:
         for oldest in unattached[: max(0, len(unattached) - MAX_UNATTACHED + 1)]:
             self.close(oldest)
             gone.append(oldest)
-        session = Session(secrets.token_hex(8), peer, agent)
+        session = Session(token(8), peer, agent)
         self._by_peer[peer] = self._by_id[session.id] = session
         return session, gone
 
@@ -67,7 +67,7 @@ class Sessions:
     def attach(self, token: str) -> Session | None:
         """The session that this token opens, if it is one and is not open already."""
         for session in self._by_id.values():
-            if not session.attached and hmac.compare_digest(session.token.encode(), token.encode()):
+            if not session.attached and same(session.token, token):
                 session.attached = True
                 return session
         return None

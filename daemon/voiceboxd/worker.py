@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import secrets
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -14,7 +12,7 @@ import anyio.abc
 from msgspec.structs import replace
 
 from voicebox_protocol.startline import StartLine
-from voiceboxd import clock
+from voiceboxd import clock, tokens
 from voiceboxd import provider_state as fsm
 from voiceboxd.arenas import Arena, Arenas
 from voiceboxd.logs import log
@@ -194,7 +192,7 @@ class Worker:
     def _carry_out(self, effect: fsm.Effect) -> None:
         match effect:
             case fsm.Spawn(epoch):
-                self.token = secrets.token_hex(16)
+                self.token = tokens.token(16)
                 self.wear = Wear(0)
                 self._gone = anyio.Event()
                 self._workshop.tasks.start_soon(self._live, epoch, self._gone)
@@ -231,7 +229,7 @@ class Worker:
             gone.set()
         self.device = self.vram_bytes = None
         if epoch == self.epoch:
-            self.post(fsm.Exited(reason, code, random.random(), self._foreman.has_place(self)))
+            self.post(fsm.Exited(reason, code, tokens.jitter(), self._foreman.has_place(self)))
 
     async def _run(self, epoch: int) -> tuple[str, int | None]:
         config = self._foreman.entry.config

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,6 +128,10 @@ def read(path: Path) -> str:
 
 def parse(text: str, path: Path) -> Config:
     """The configuration in `text`, which is or will be that of `path`. Raises `InvalidConfig`, naming file, place and key."""
+    if not text:
+        return Config()
+    import tomllib
+
     try:
         config = msgspec.convert(tomllib.loads(text), Config)
     except tomllib.TOMLDecodeError as error:
@@ -149,6 +151,8 @@ def parse(text: str, path: Path) -> Config:
 def load_provider(path: Path) -> ProviderConfig:
     """A bundle's `provider.toml`, which has the keys of `[provider.ID]`. Raises `InvalidConfig`, naming file and key."""
     try:
+        import tomllib
+
         found = msgspec.convert(tomllib.loads(path.read_bytes().decode()), ProviderConfig)
     except msgspec.ValidationError as error:
         raise InvalidConfig(f"{path}: {explain(str(error))}") from None
@@ -208,6 +212,8 @@ def explain(message: str) -> str:
     if not unknown:
         return message
     key, place = unknown.group(1), unknown.group(2) or ""
+    import difflib
+
     close = difflib.get_close_matches(key, _keys(place), n=1)
     where = f"[{place.replace('[...]', '.ID')}]" if place else "the top level"
     known = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(_keys(place))}"

@@ -4,7 +4,6 @@ near: what cannot be honoured is refused with the nearest name, never dropped.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import time
 from collections.abc import Collection, Iterator
@@ -144,6 +143,8 @@ def _validator() -> Any:
 
 def nearest(wanted: str, known: Collection[str]) -> str:
     """How to go on after "there is no such thing": the nearest name, else what there is."""
+    import difflib
+
     close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -116,7 +116,9 @@ def _askers() -> Iterator[dict[str, Ask]]:
         for ask in askers.values():
             ask()
         children = [one.pid for one in (through_sockets, through_proxy, web, voice)]
-        assert len(cores([*sockets.pids, *proxy.pids, *http.pids, *daemon.pids, *children])) == 1, "somebody has a core of his own"
+        assert len(cores([*sockets.pids, *proxy.pids, *http.pids, *daemon.pids, *children])) == 1, (
+            "somebody has a core of his own"
+        )
         yield askers
 
 

@@ -65,7 +65,10 @@ def zmq_proxy() -> Iterator[Service]:
 @contextmanager
 def unix_sockets() -> Iterator[Service]:
     """Plain sockets: who hands on, and an echo."""
-    with tempfile.TemporaryDirectory(prefix="vb-") as directory, child("unix_forwarder", "forward", directory) as between:
+    with (
+        tempfile.TemporaryDirectory(prefix="vb-") as directory,
+        child("unix_forwarder", "forward", directory) as between,
+    ):
         assert between.line()
         with child("unix_forwarder", "echo", directory) as echo:
             yield Service(directory, [between.pid, echo.pid])

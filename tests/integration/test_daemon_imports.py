@@ -10,15 +10,19 @@ import pytest
 
 from tests.integration.daemon import Place, eventually
 
-# A module that was looked for in vain is noted too, its parts are not.
+# A module that was looked for in vain is noted too, its parts are not. hashlib brings OpenSSL in, and is for who speaks; tomllib
+# for who has a configuration, difflib for who made a mistake.
 FOREIGN = {
     "click",
+    "difflib",
+    "hashlib",
     "numpy",
     "onnxruntime",
     "pygments",
     "rich.console",
     "soundfile",
     "structlog",
+    "tomllib",
     "voicebox_cli",
     "voicebox_client",
     "voicebox_provider",

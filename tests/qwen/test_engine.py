@@ -142,6 +142,7 @@ def test_what_the_package_would_drop_is_refused(
         ({}, "model"),
         ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"model": ".", "dtype": "float64"}, "dtype"),
+        ({"model": ".", "device": "gpu"}, "cuda:1"),
         ({"model": ".", "threads": 0}, "threads"),
         ({"model": ".", "temperature": 1}, "temperature"),
     ],
@@ -149,6 +150,23 @@ def test_what_the_package_would_drop_is_refused(
 def test_settings_that_cannot_be_right_are_told_at_once(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(PermanentFault, match=words):
         QwenEngine(settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_a_card_that_is_not_there_is_told_when_loading(checkpoint: Checkpoints) -> None:
+    engine = QwenEngine({"model": str(checkpoint("custom_voice")), "device": "cuda:1"})
+    assert engine.capabilities().devices == ["cuda:1"]
+    with pytest.raises(PermanentFault, match="cannot compute on cuda:1"):
+        engine.load(lambda milliseconds, note: None)
+
+
+def test_auto_takes_the_processor_where_there_is_no_driver(
+    checkpoint: Checkpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for driver, device in ((tmp_path / "none", "cpu"), (tmp_path, "cuda")):
+        monkeypatch.setattr("voicebox_provider.engines.qwen.engine._DRIVER", driver)
+        engine = QwenEngine({"model": str(checkpoint("custom_voice")), "device": "auto"})
+        assert engine.capabilities().devices == [device]
 
 
 # --- a model that has lost its way

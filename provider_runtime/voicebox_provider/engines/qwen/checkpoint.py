@@ -1,4 +1,4 @@
-"""A Qwen3-TTS checkpoint as it lies on the disk: what it is and what it can do, told from its small files.
+"""A Qwen3-TTS checkpoint as it lies on the disk: what it is, told from its small files.
 
 Neither torch nor transformers is imported, and of the weights a few kilobytes are read: Hello must not wait for a model.
 """
@@ -10,27 +10,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from voicebox_protocol.capabilities import Capabilities, Voice
-from voicebox_protocol.errors import BadOption, NoSuchLanguage, NoSuchVoice
-from voicebox_protocol.fit import nearest
 from voicebox_provider.engine import PermanentFault
-
-if TYPE_CHECKING:
-    from voicebox_provider.engine import Utterance
 
 WRITTEN_FOR = "0.1.1"
 """The version of the package qwen-tts whose prompts, names and defaults this engine follows."""
-
-SAMPLE_RATE = 24000
-MAX_CHARS = 300
-"""The longer a segment, the more often the model finds no end, and the faster it speaks towards it."""
-
-DESIGNED = "designed"
-"""The one voice of a voice_design checkpoint; what it sounds like, each request says itself."""
 
 _MODEL_TYPE = "qwen3_tts"
 _TOKENIZER = "qwen3_tts_tokenizer_12hz"
@@ -46,7 +33,7 @@ _BLOCK = 4096
 _BLOCKS = 32
 _AGAIN = "copy the checkpoint again"
 
-_LANGUAGES = {
+LANGUAGES = {
     "zh": "chinese",
     "en": "english",
     "de": "german",
@@ -58,25 +45,7 @@ _LANGUAGES = {
     "fr": "french",
     "ru": "russian",
 }
-_SCRIPTS = {
-    "zh": ("Hani", "Hans", "Hant"),
-    "ja": ("Jpan", "Hira", "Kana", "Hani"),
-    "ko": ("Kore", "Hang", "Hani"),
-    "ru": ("Cyrl",),
-}
-# The first language and the gender of the speakers that the model card describes.
-_KNOWN = {
-    "vivian": ("zh", "female"),
-    "serena": ("zh", "female"),
-    "uncle_fu": ("zh", "male"),
-    "dylan": ("zh", "male"),
-    "eric": ("zh", "male"),
-    "ryan": ("en", "male"),
-    "aiden": ("en", "male"),
-    "ono_anna": ("ja", "female"),
-    "sohee": ("ko", "female"),
-}
-
+"""BCP 47 tags, and what the package calls them."""
 _T = TypeVar("_T")
 
 
@@ -186,123 +155,6 @@ def read(directory: Path) -> Checkpoint:
     )
 
 
-def capabilities(
-    checkpoint: Checkpoint,
-    *,
-    device: str,
-    fingerprint: str,
-    memory_bytes: int | None = None,
-    version: str = WRITTEN_FOR,
-) -> Capabilities:
-    """The capability document of an engine that has loaded nothing else. `version` is that of the package qwen-tts.
-
-    A base checkpoint lists no voice, because it has none before it is given a recording.
-    """
-    return Capabilities(
-        engine="qwen3-tts",
-        version=version,
-        voices=_voices(checkpoint),
-        sample_rate=SAMPLE_RATE,
-        max_chars=MAX_CHARS,
-        streaming=True,
-        deterministic=True,
-        fingerprint=fingerprint,
-        instruct=checkpoint.takes_instruct,
-        cloning=checkpoint.variant == "base",
-        models=[checkpoint.name],
-        devices=[device],
-        memory_bytes=memory_bytes,
-        options=_options(checkpoint.defaults),
-    )
-
-
-def language_name(checkpoint: Checkpoint, tag: str | None) -> str:
-    """A language as qwen-tts calls it, such as English for en-US; Auto for None: the model finds out by itself.
-
-    Raises `NoSuchLanguage`, naming those there are.
-    """
-    if tag is None:
-        return "Auto"
-    base = tag.replace("_", "-").partition("-")[0].lower()
-    if base not in checkpoint.languages:
-        raise NoSuchLanguage(f"{checkpoint.name} does not speak {tag!r}; there is {', '.join(checkpoint.languages)}")
-    return _LANGUAGES[base].capitalize()
-
-
-def speaker(checkpoint: Checkpoint, voice: str | None) -> Speaker:
-    """The speaker of a custom_voice checkpoint with this voice's id, in any case. Raises `NoSuchVoice` with the nearest."""
-    known = {own.id: own for own in checkpoint.speakers}
-    found = known.get((voice or "").lower())
-    if found is None:
-        raise _no_voice(checkpoint, voice, list(known))
-    return found
-
-
-def check(checkpoint: Checkpoint, utterance: Utterance) -> None:
-    """Raise `NoSuchVoice` or `BadOption` for what qwen-tts would drop in silence.
-
-    Without a speaker it would speak as anybody, without a description likewise; an instruction that it has no use for
-    changes nothing.
-    """
-    known = [voice.id for voice in _voices(checkpoint)]
-    if (utterance.voice or "").lower() not in known:
-        raise _no_voice(checkpoint, utterance.voice, known)
-    if utterance.instruct and not checkpoint.takes_instruct:
-        raise BadOption(f"{checkpoint.name} takes no instructions (instruct)")
-    if checkpoint.needs_instruct and not (utterance.instruct or "").strip():
-        raise BadOption(f"{checkpoint.name} needs a description of the voice (instruct), such as 'a calm old man'")
-
-
-def _no_voice(checkpoint: Checkpoint, voice: str | None, known: list[str]) -> NoSuchVoice:
-    if checkpoint.variant == "base":
-        return NoSuchVoice(
-            f"{checkpoint.name} has no voice of its own: it speaks only like a recording that it is given"
-        )
-    what = f"has no voice {voice!r}" if voice else "needs a voice"
-    return NoSuchVoice(f"{checkpoint.name} {what}{nearest(voice or '', known)}")
-
-
-def _voices(checkpoint: Checkpoint) -> list[Voice]:
-    scripts = [code for tag in checkpoint.languages for code in ("Latn", *_SCRIPTS.get(tag, ()))]
-    common: dict[str, Any] = {"scripts": list(dict.fromkeys(scripts))}
-    if checkpoint.variant == "voice_design":
-        languages = list(checkpoint.languages)
-        return [Voice(id=DESIGNED, name="Designed", languages=languages, kind="designed", **common)]
-    if checkpoint.variant == "base":
-        return []
-    return [
-        Voice(
-            id=each.id, name=each.name.title(), languages=_own_first(checkpoint, each), gender=_gender(each), **common
-        )
-        for each in checkpoint.speakers
-    ]
-
-
-def _own_first(checkpoint: Checkpoint, speaker: Speaker) -> list[str]:
-    """All languages; the speaker's first one comes first, for it is spoken where a request names none."""
-    first, _ = _KNOWN.get(speaker.id, (None, None))
-    return sorted(checkpoint.languages, key=lambda tag: tag != first)
-
-
-def _gender(speaker: Speaker) -> str | None:
-    return _KNOWN.get(speaker.id, (None, None))[1]
-
-
-def _options(defaults: Defaults) -> dict[str, Any]:
-    """The JSON Schema of a request's options. What they change are the draws of the first codebook, which holds the words."""
-    properties: dict[str, dict[str, Any]] = {
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2, "default": defaults.temperature},
-        "top_k": {"type": "integer", "minimum": 0, "maximum": 1000, "default": defaults.top_k},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": defaults.top_p},
-        "repetition_penalty": {"type": "number", "minimum": 1, "maximum": 2, "default": defaults.repetition_penalty},
-    }
-    properties["temperature"]["description"] = "how freely it speaks; 0 always takes what is likeliest"
-    properties["top_k"]["description"] = "drawn from so many of the likeliest; 0 from all"
-    properties["top_p"]["description"] = "drawn from the likeliest that make up this share"
-    properties["repetition_penalty"]["description"] = "makes what was drawn before less likely; 1 does not"
-    return {"type": "object", "properties": properties}
-
-
 # --- what config.json says
 
 
@@ -354,7 +206,7 @@ def _dialect(path: Path, talker: _Talker, name: str) -> str | None:
 
 def _languages(path: Path, talker: _Talker) -> tuple[str, ...]:
     """The tags of the languages that we know. Dialects stand among them and are spoken by their speakers alone."""
-    languages = tuple(tag for tag, name in _LANGUAGES.items() if name in talker.codec_language_id)
+    languages = tuple(tag for tag, name in LANGUAGES.items() if name in talker.codec_language_id)
     if not languages:
         raise PermanentFault(f"{path}: talker_config.codec_language_id names no language; {_AGAIN}")
     return languages

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from voicebox_protocol.errors import ProviderFailed
 from voicebox_provider.engine import Engine, Extend, PermanentFault, Utterance
-from voicebox_provider.engines.qwen import checkpoint, guards, package
+from voicebox_provider.engines.qwen import checkpoint, guards, offer, package
 from voicebox_provider.native_threads import thread_count
 from voicebox_provider.settings import check_settings
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from voicebox_provider.engines.qwen.codec import CodecDecoder
     from voicebox_provider.engines.qwen.frames import Decoder
 
+_CPU = "cpu"
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
+_DRIVER = Path("/dev/nvidiactl")
 _SETTINGS = ("model", "device", "dtype", "loop", "threads")
 _DTYPES = ("float32", "bfloat16")
 _LOOPS = ("own", "reference")
@@ -55,8 +58,8 @@ class QwenEngine(Engine):
         super().__init__(settings)
         check_settings("qwen", settings, _SETTINGS)
         self._threads = thread_count(settings)
-        self._device = _text(settings, "device", "cpu")
-        self._dtype = _one_of(settings, "dtype", _DTYPES)
+        self._device = _device(settings)
+        self._dtype = _one_of(settings, "dtype", _DTYPES if self._device == _CPU else _DTYPES[::-1])
         self._loop = _one_of(settings, "loop", _LOOPS)
         self._checkpoint = checkpoint.read(Path(_text(settings, "model")).expanduser())
         if self._checkpoint.variant not in _METHODS:
@@ -72,7 +75,7 @@ class QwenEngine(Engine):
     def capabilities(self) -> Capabilities:
         packages = [f"{package} {version(package)}" for package in ("qwen-tts", "torch", "transformers")]
         how = (self._checkpoint.revision, self._loop, self._dtype, self._device, f"{self._threads} threads")
-        return checkpoint.capabilities(
+        return offer.capabilities(
             self._checkpoint,
             device=self._device,
             fingerprint=", ".join((*packages, *how, f"cpu {platform.machine()}")),
@@ -87,8 +90,12 @@ class QwenEngine(Engine):
         from voicebox_provider.engines.qwen.frames import Decoder
 
         torch.set_num_threads(self._threads)
+        _probe(self._device)
         self._wrapper = package.load(self._checkpoint.directory, getattr(torch, self._dtype), self._device)
-        self._codec = CodecDecoder(self._wrapper.model.speech_tokenizer.model.decoder)
+        codec = self._wrapper.model.speech_tokenizer.model
+        # In float32 whatever the rest is in: it is what is heard. The package's own is not needed any more, and is large.
+        self._codec = CodecDecoder(codec.decoder.float())
+        del codec.decoder
         if self._loop == "own":
             self._decoder = Decoder(self._wrapper.model)
         voice, instruct = self.capabilities().voices[0].id, "calm" if self._checkpoint.needs_instruct else None
@@ -97,7 +104,7 @@ class QwenEngine(Engine):
             stream.decode(codes[:, None])
 
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
-        checkpoint.check(self._checkpoint, utterance)
+        offer.check(self._checkpoint, utterance)
         segment = utterance.text, utterance.seed
         attempt = int(segment in self._strayed)
         try:
@@ -147,7 +154,7 @@ class QwenEngine(Engine):
     def _asked(self, utterance: Utterance) -> tuple[str, dict[str, Any]]:
         """The package's method, and all that it is called with."""
         method, takes = _METHODS[self._checkpoint.variant]
-        language = checkpoint.language_name(self._checkpoint, utterance.language)
+        language = offer.language_name(self._checkpoint, utterance.language)
         own = {"speaker": utterance.voice, "instruct": utterance.instruct and _harmless(utterance.instruct)}
         options = dict(utterance.options)
         if options.get("temperature") == 0:
@@ -178,6 +185,29 @@ def _text(settings: Mapping[str, Any], name: str, default: str | None = None) ->
     return value
 
 
+def _device(settings: Mapping[str, Any]) -> str:
+    """As torch names it. Without torch, which is not there yet, a card is known by its driver."""
+    named = _text(settings, "device", _CPU)
+    if named == "auto":
+        return "cuda" if _DRIVER.exists() else _CPU
+    if not _DEVICE.fullmatch(named):
+        raise PermanentFault(f"the setting `device` is {named!r}; {_HINTS['device']}")
+    return named
+
+
+def _probe(device: str) -> None:
+    """Compute something on it: a card may be there whose kernels this PyTorch has not."""
+    import torch
+
+    try:
+        torch.ones(8, device=device).add_(1).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        words = str(error).strip().partition("\n")[0]
+        raise PermanentFault(
+            f'PyTorch {version("torch")} cannot compute on {device}: {words}; `device = "cpu"` needs no card'
+        ) from None
+
+
 def _one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
     value = settings.get(name, known[0])
     if value not in known:
@@ -187,5 +217,5 @@ def _one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> s
 
 _HINTS = {
     "model": "it takes the directory of a Qwen3-TTS checkpoint on this machine",
-    "device": "it takes cpu or cuda, or cuda:1 for the second card",
+    "device": "it takes cpu, cuda, cuda:1 for the second card, or auto",
 }

@@ -20,6 +20,7 @@ from voicebox_protocol.errors import BadOption, NoSuchLanguage, NoSuchVoice
 from voicebox_protocol.fit import check_options
 from voicebox_provider.engine import PermanentFault, Utterance
 from voicebox_provider.engines.qwen import checkpoint as qwen
+from voicebox_provider.engines.qwen import offer
 
 TEN = ["zh", "en", "de", "it", "pt", "es", "ja", "ko", "fr", "ru"]
 LANGUAGES = dict.fromkeys(
@@ -81,7 +82,7 @@ def variant(place: Path, name: str, size: str = "1b7") -> qwen.Checkpoint:
 
 
 def able(checkpoint: qwen.Checkpoint) -> Capabilities:
-    return qwen.capabilities(checkpoint, device="cpu", fingerprint="f", memory_bytes=1)
+    return offer.capabilities(checkpoint, device="cpu", fingerprint="f", memory_bytes=1)
 
 
 def refused(place: Path) -> str:
@@ -139,7 +140,7 @@ def test_who_takes_instructions(tmp_path: Path, name: str, size: str, takes: boo
 
 def test_neither_torch_nor_numpy_comes_in() -> None:
     code = (
-        "import sys, voicebox_provider.engines.qwen.checkpoint, voicebox_provider.engines.qwen.guards;"
+        "import sys, voicebox_provider.engines.qwen.offer, voicebox_provider.engines.qwen.guards;"
         "sys.exit(bool({'torch', 'transformers', 'numpy', 'qwen_tts'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -394,7 +395,7 @@ def test_bytes_that_are_no_weights_never_crash(place: Path, content: bytes) -> N
 
 
 def test_the_capability_document_of_custom_voices(place: Path) -> None:
-    document = qwen.capabilities(
+    document = offer.capabilities(
         qwen.read(place), device="cuda:0", fingerprint="all of it", memory_bytes=5, version="9"
     )
     assert msgspec.convert(msgspec.to_builtins(document), Capabilities) == document
@@ -428,7 +429,7 @@ def test_a_speaker_of_one_s_own_is_a_voice_too(tmp_path: Path) -> None:
     read = qwen.read(made(tmp_path / "model", parts))
     (voice,) = able(read).voices
     assert (voice.id, voice.name, voice.gender, voice.languages) == ("grandma", "Grandma", None, TEN)
-    assert qwen.speaker(read, "grandma").name == "Grandma"
+    assert offer.speaker(read, "grandma").name == "Grandma"
 
 
 def test_fewer_languages_are_fewer_scripts(tmp_path: Path) -> None:
@@ -485,20 +486,20 @@ def test_options_tell_the_checkpoint_s_own_defaults(tmp_path: Path) -> None:
     [(None, "Auto"), ("zh", "Chinese"), ("EN-us", "English"), ("pt_BR", "Portuguese"), ("zh-Hant-TW", "Chinese")],
 )
 def test_languages_have_the_package_s_names(place: Path, tag: str | None, name: str) -> None:
-    assert qwen.language_name(qwen.read(place), tag) == name
+    assert offer.language_name(qwen.read(place), tag) == name
 
 
 @pytest.mark.parametrize("tag", ["nl", "english", "auto", "sichuan_dialect", ""])
 def test_other_languages_are_refused_with_those_there_are(place: Path, tag: str) -> None:
     with pytest.raises(NoSuchLanguage, match="zh, en, de, it, pt, es, ja, ko, fr, ru"):
-        qwen.language_name(qwen.read(place), tag)
+        offer.language_name(qwen.read(place), tag)
 
 
 def test_speakers_are_found_in_any_case(place: Path) -> None:
     read = qwen.read(place)
-    assert qwen.speaker(read, "Vivian") == qwen.speaker(read, "vivian") == ("vivian", None)
+    assert offer.speaker(read, "Vivian") == offer.speaker(read, "vivian") == ("vivian", None)
     with pytest.raises(NoSuchVoice, match="did you mean 'vivian'"):
-        qwen.speaker(read, "vivien")
+        offer.speaker(read, "vivien")
 
 
 GOOD = {
@@ -509,7 +510,7 @@ GOOD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_what_can_be_honoured_passes(tmp_path: Path, name: str) -> None:
-    qwen.check(variant(tmp_path, name), Utterance(text="Hello.", **GOOD[name]))
+    offer.check(variant(tmp_path, name), Utterance(text="Hello.", **GOOD[name]))
 
 
 @pytest.mark.parametrize(
@@ -530,4 +531,4 @@ def test_what_the_package_would_swallow_is_refused(
     tmp_path: Path, name: str, size: str, wishes: Json, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        qwen.check(variant(tmp_path, name, size), Utterance(text="Hello.", **wishes))
+        offer.check(variant(tmp_path, name, size), Utterance(text="Hello.", **wishes))
