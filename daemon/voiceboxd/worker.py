@@ -21,9 +21,6 @@ from voiceboxd.recycling import Wear
 from voiceboxd.registry import Installed
 from voiceboxd.timers import Timers
 
-# Looking costs as much as a message, and what leaks takes longer than this.
-_WEIGHED_EVERY_S = 1.0
-
 
 class Door(NamedTuple):
     """Where providers connect: the address, and the key if the transport has one."""
@@ -90,7 +87,6 @@ class Worker:
         self.device: str | None = None
         self.vram_bytes: int | None = None
         self.wear = Wear(0)
-        self._weighed_at = 0.0
         self._memory: Arena | None = None
         self.arena: Arena | None = None
 
@@ -132,12 +128,9 @@ class Worker:
 
     def note_wear(self) -> None:
         """A segment is done: note what it cost."""
-        before, now = self.wear, clock.now()
-        if not before.jobs or now >= self._weighed_at + _WEIGHED_EVERY_S:
-            self._weighed_at, memory = now, self.memory()
-            first = before if before.jobs else Wear(0, memory, memory, self.vram_bytes, self.vram_bytes)
-            before = first._replace(memory=memory, vram=self.vram_bytes)
-        self.wear = before._replace(jobs=before.jobs + 1)
+        jobs, memory = self.wear.jobs + 1, self.memory()
+        first = self.wear if self.wear.jobs else Wear(0, memory, memory, self.vram_bytes, self.vram_bytes)
+        self.wear = first._replace(jobs=jobs, memory=memory, vram=self.vram_bytes)
 
     def share(self, *, mapped: bool) -> None:
         """Its process has mapped the memory that it was given for its sound, or has not."""
