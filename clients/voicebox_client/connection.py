@@ -197,10 +197,6 @@ class Connection:
         """Nobody waits for that answer any more."""
         del self._answers[number]
 
-    def has_answer(self, number: int) -> bool:
-        """Whether it has come."""
-        return self._answers[number] is not None
-
     def answered(self, number: int, what: str, within: float | None = None) -> dict[str, Any]:
         """The answer's header, if it has come in time and is no error; else raises what there was instead."""
         answer = self._answers[number]

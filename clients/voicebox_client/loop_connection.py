@@ -79,7 +79,7 @@ class LoopConnection(Connection):
         number = self.ask(kind, **fields)
         try:
             with anyio.move_on_after(self.timeout if within is None else within):
-                await self.until(lambda: self.has_answer(number))
+                await self.until(lambda: self._answers[number])
             return self.answered(number, kind, within)
         finally:
             self.unask(number)

@@ -19,11 +19,6 @@ def seed() -> int:
     return int.from_bytes(os.urandom(8), "little") >> 1
 
 
-def jitter() -> float:
-    """A random number in [0, 1)."""
-    return int.from_bytes(os.urandom(6), "little") / 2**48
-
-
 def same(one: str, other: str) -> bool:
     """Whether two tokens are equal; how long that takes does not tell where they differ."""
     return _compare_digest(one.encode(), other.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -222,7 +223,7 @@ class Worker:
             gone.set()
         self.device = self.vram_bytes = None
         if epoch == self.epoch:
-            self.post(fsm.Exited(reason, code, tokens.jitter(), self._foreman.has_place(self)))
+            self.post(fsm.Exited(reason, code, random.random(), self._foreman.has_place(self)))
 
     async def _run(self, epoch: int) -> tuple[str, int | None]:
         config = self._foreman.entry.config

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, TypeVar
+from typing import Annotated, BinaryIO, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -79,8 +79,8 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What `read` found in `directory`, an absolute path. `languages` are BCP 47 tags; `size` is as the config says it: "0b6", "1b7".
 
-    `generation` is all of generation_config.json, `defaults` what counts of it. `revision` changes with the weights and
-    with each file that says how they are used.
+    `defaults` is what counts of generation_config.json. `revision` changes with the weights and with each file that says how
+    they are used.
     """
 
     directory: Path
@@ -89,7 +89,6 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     size: str
     speakers: tuple[Speaker, ...]
     languages: tuple[str, ...]
-    generation: dict[str, Any]
     defaults: Defaults
     revision: str
 
@@ -142,6 +141,8 @@ def read(directory: Path) -> Checkpoint:
     small = {path: _content(path) for path in (config_file, generation_file, codec_file)}
     _check_kind(config_file, _decoded(config_file, small[config_file], _Kind))
     config = _decoded(config_file, small[config_file], _Config)
+    # The package reads all of it, so all of it has to be readable.
+    _decoded(generation_file, small[generation_file], dict[str, object])
     return Checkpoint(
         directory=place,
         name=place.resolve().name if place.name in ("", "..") else place.name,
@@ -149,7 +150,6 @@ def read(directory: Path) -> Checkpoint:
         size=config.tts_model_size,
         speakers=_speakers(config_file, config),
         languages=_languages(config_file, config.talker_config),
-        generation=_decoded(generation_file, small[generation_file], dict[str, Any]),
         defaults=_decoded(generation_file, small[generation_file], Defaults),
         revision=_revision(place, small),
     )

@@ -82,15 +82,6 @@ def language_name(checkpoint: Checkpoint, tag: str | None) -> str:
     return LANGUAGES[base].capitalize()
 
 
-def speaker(checkpoint: Checkpoint, voice: str | None) -> Speaker:
-    """The speaker of a custom_voice checkpoint with this voice's id, in any case. Raises `NoSuchVoice` with the nearest."""
-    known = {own.id: own for own in checkpoint.speakers}
-    found = known.get((voice or "").lower())
-    if found is None:
-        raise _no_voice(checkpoint, voice, list(known))
-    return found
-
-
 def check(checkpoint: Checkpoint, utterance: Utterance) -> None:
     """Raise `NoSuchVoice` or `BadOption` for what qwen-tts would drop in silence.
 

@@ -103,7 +103,7 @@ def test_a_checkpoint_says_what_it_is(place: Path) -> None:
         "dylan": "beijing_dialect",
     }
     assert list(read.languages) == TEN
-    assert read.generation == {"max_new_tokens": 8192}
+    assert read.defaults.max_new_tokens == 8192
     assert len(read.revision) == 16
 
 
@@ -121,7 +121,6 @@ def test_defaults_are_the_checkpoint_s_else_the_package_s(tmp_path: Path) -> Non
     assert qwen.Defaults() == qwen.Defaults(
         temperature=0.9, top_k=50, top_p=1.0, repetition_penalty=1.05, max_new_tokens=2048, do_sample=True
     )
-    assert read.generation["x"] == [1]
 
 
 @pytest.mark.parametrize(
@@ -429,7 +428,7 @@ def test_a_speaker_of_one_s_own_is_a_voice_too(tmp_path: Path) -> None:
     read = qwen.read(made(tmp_path / "model", parts))
     (voice,) = able(read).voices
     assert (voice.id, voice.name, voice.gender, voice.languages) == ("grandma", "Grandma", None, TEN)
-    assert offer.speaker(read, "grandma").name == "Grandma"
+    offer.check(read, Utterance(text="Well, well.", voice="grandma"))
 
 
 def test_fewer_languages_are_fewer_scripts(tmp_path: Path) -> None:
@@ -497,9 +496,10 @@ def test_other_languages_are_refused_with_those_there_are(place: Path, tag: str)
 
 def test_speakers_are_found_in_any_case(place: Path) -> None:
     read = qwen.read(place)
-    assert offer.speaker(read, "Vivian") == offer.speaker(read, "vivian") == ("vivian", None)
+    for voice in ("Vivian", "vivian"):
+        offer.check(read, Utterance(text="Hello.", voice=voice))
     with pytest.raises(NoSuchVoice, match="did you mean 'vivian'"):
-        offer.speaker(read, "vivien")
+        offer.check(read, Utterance(text="Hello.", voice="vivien"))
 
 
 GOOD = {
