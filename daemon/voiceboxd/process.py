@@ -107,6 +107,9 @@ class ProviderProcess:
 
         def told() -> None:
             code = dying_code(self.pid)
+            if code is None and _is_reaped(self.pid):
+                # A small one may be gone by now, and `wait` knows what of.
+                return
             reason = "its process died" if code is None else describe_exit(code)
             with contextlib.suppress(RuntimeError):  # the daemon's loop has ended
                 # In our context: in that of the watching thread anyio finds no loop.
@@ -194,6 +197,11 @@ def _kill_group(pid: int) -> None:
         psutil.Process(pid).kill()
     else:
         os.killpg(pid, signal.SIGKILL)
+
+
+def _is_reaped(pid: int) -> bool:
+    """Whether a child of ours has been waited for: until then the kernel shows it."""
+    return not Path(f"/proc/{pid}").exists()
 
 
 def describe_exit(code: int) -> str:

@@ -392,6 +392,32 @@ def test_a_notice_that_comes_after_the_handle_is_none(tmp_path: Path, monkeypatc
     live(scenario)
 
 
+def test_one_that_is_reaped_before_its_cause_is_read_is_left_to_the_handle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small process may be gone within a millisecond, and "its process died" would hide what of."""
+    asked = threading.Event()
+
+    def too_late(pid: int) -> None:
+        eventually(lambda: not Path(f"/proc/{pid}").exists())
+        asked.set()
+
+    monkeypatch.setattr("voiceboxd.process.dying_code", too_late)
+
+    async def scenario() -> None:
+        told: list[str] = []
+        process = await spawn(tmp_path, HOLDER + SLEEP, told)
+        await until(lambda: "up" in (tmp_path / "log").read_text())
+        process.kill()
+        # The loop is kept from hearing of either before both are there.
+        assert asked.wait(PATIENCE_S)
+        time.sleep(0.05)
+        assert await process.wait() == -signal.SIGKILL
+        assert told == []
+
+    live(scenario)
+
+
 def test_a_daemon_that_ends_does_not_wait_for_its_providers(tmp_path: Path) -> None:
     async def scenario() -> None:
         told: list[str] = []
