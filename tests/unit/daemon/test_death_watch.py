@@ -411,7 +411,7 @@ def test_one_that_is_reaped_before_its_cause_is_read_is_left_to_the_handle(
         process.kill()
         # The loop is kept from hearing of either before both are there.
         assert asked.wait(PATIENCE_S)
-        time.sleep(0.05)
+        time.sleep(0.05)  # noqa: ASYNC251
         assert await process.wait() == -signal.SIGKILL
         assert told == []
 
