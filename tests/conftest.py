@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
-PATIENCE = 3.0
+PATIENCE = 20.0
 
 
 def belongings() -> dict[str, str]:

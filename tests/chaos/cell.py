@@ -101,6 +101,8 @@ class Outcome(NamedTuple):
 def configuration(cells: list[Cell], directory: Path, limits: dict[Cell, dict[str, float]]) -> str:
     """A provider for each cell, and one that nothing happens to."""
     tables = [
+        # What could be said again is waited for, however slow the machine makes it.
+        "[speech]\nresume_patience_s = 60\n",
         "[provider.builtin]\nenabled = false\n",
         _table(CALM, "FakeEngine", {"ms_per_char": 100}, {"standby": "none"}),
     ]
