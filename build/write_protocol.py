@@ -32,6 +32,7 @@ PYTHON = {
     "maps": "list[dict[str, Any]]",
     "descriptors": "list[tuple[int, int, int, int]]",
     "ranges": "list[tuple[int, int]]",
+    "blob": "bytes",
 }
 
 STUB_HEAD = '''\
@@ -91,6 +92,8 @@ def kinds_table() -> str:
             )
         if kind.payload:
             parts.append(f"Payload: {kind.payload}.\n")
+        if kind.prompt:
+            parts.append(f"Prompt: {kind.prompt}.\n")
     return "\n".join(parts)
 
 

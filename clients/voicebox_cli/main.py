@@ -22,6 +22,8 @@ _COMMANDS = {
     "completion": "voicebox_cli.completion",
     "config": "voicebox_cli.config",
     "daemon": "voicebox_cli.daemon",
+    "doctor": "voicebox_cli.doctor",
+    "model": "voicebox_cli.model",
     "provider": "voicebox_cli.provider",
     "say": "voicebox_cli.say",
     "status": "voicebox_cli.status",

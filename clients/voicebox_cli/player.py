@@ -43,7 +43,7 @@ class Player:
 
     def __exit__(self, *_: object) -> None:
         if self._device is not None:
-            _close(self._device)
+            close_device(self._device)
             self._device = None
 
     def load(self) -> None:
@@ -52,21 +52,8 @@ class Player:
 
     def prepare(self, accepted: Accepted) -> None:
         """Open the device, at the speech's own rate; `NoAudioDevice` if there is none."""
-        import miniaudio
-
         self._rate = accepted.sample_rate
-        try:
-            with _hushed():
-                self._device = miniaudio.PlaybackDevice(
-                    output_format=miniaudio.SampleFormat.FLOAT32,
-                    nchannels=1,
-                    sample_rate=self._rate,
-                    buffersize_msec=_PERIOD_MS,
-                    backends=_backends(miniaudio.Backend),
-                    app_name="voicebox",
-                )
-        except miniaudio.MiniaudioError as error:
-            raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
+        self._device = open_device(self._rate)
 
     def write(self, chunk: Chunk) -> None:
         """Play a chunk after those before it; waits while more than a second is waiting to be heard."""
@@ -114,7 +101,25 @@ class Player:
                     raise OutputFailed(f"the sound device has taken nothing for {_DEVICE_S:g} s")
 
 
-def _close(device: Any) -> None:
+def open_device(rate: int) -> Any:
+    """A device that plays mono float32 at `rate` Hz, not started yet; `NoAudioDevice` if there is none."""
+    import miniaudio
+
+    try:
+        with _hushed():
+            return miniaudio.PlaybackDevice(
+                output_format=miniaudio.SampleFormat.FLOAT32,
+                nchannels=1,
+                sample_rate=rate,
+                buffersize_msec=_PERIOD_MS,
+                backends=_backends(miniaudio.Backend),
+                app_name="voicebox",
+            )
+    except miniaudio.MiniaudioError as error:
+        raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
+
+
+def close_device(device: Any) -> None:
     """The device, and the connection to the sound server behind it, which the package would leave open: a server has room for 64."""
     import miniaudio
 

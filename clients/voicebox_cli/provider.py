@@ -9,6 +9,7 @@ import click
 
 from voicebox_cli import exit_codes, provider_control
 from voicebox_cli.order import order
+from voicebox_cli.provider_install import install
 
 _LAST_LINES = 5
 
@@ -18,7 +19,8 @@ def provider() -> None:
     """Look after the providers, each an engine in a process of its own."""
 
 
-for _command in (provider_control.start, provider_control.stop, provider_control.restart, provider_control.ping, order):
+_by_hand = (provider_control.start, provider_control.stop, provider_control.restart, provider_control.ping)
+for _command in (*_by_hand, order, install):
     provider.add_command(_command)
 
 
@@ -109,15 +111,21 @@ def add(target: str, provider_id: str | None) -> None:
 @provider.command(epilog=exit_codes.HELP)
 @click.argument("provider_id", metavar="ID")
 def remove(provider_id: str) -> None:
-    """Remove a provider that was added; what it was speaking fails.
+    """Remove a provider that was added or installed, with its environment; what it was speaking fails.
 
     \b
     voicebox provider remove mine
     """
     from voicebox_cli.connect import connect
+    from voicebox_protocol import configuration, places
 
-    with connect(autostart=True, timeout=60.0) as box:
-        box.remove_provider(provider_id)
+    if configuration.is_id(provider_id) and (places.environments_dir() / provider_id).is_dir():
+        from voicebox_cli.install import installing
+
+        installing.remove(provider_id)
+    else:
+        with connect(autostart=True, timeout=60.0) as box:
+            box.remove_provider(provider_id)
     click.echo(f"removed {provider_id}")
 
 

@@ -36,6 +36,10 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 @click.option("--provider", metavar="ID", help="Speak with this provider and no other.")
 @click.option("--model", metavar="NAME", help="The engine's model, where it has several.")
 @click.option("--instruct", metavar="TEXT", help="How to speak, in words, for engines that understand it.")
+@click.option("--clone", metavar="FILE", help="Speak like the recording in this file: 1 to 60 s of one voice.")
+@click.option(
+    "--clone-text", metavar="TEXT", help="What is said in that recording, word for word: the voice comes out closer."
+)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), metavar="N", help="Equal seeds give equal sound.")
 @click.option("--speed", type=float, metavar="X", help="1 is the voice's own pace, 2 twice as fast.")
 @click.option("--pitch", type=float, metavar="X", help="1 is the voice's own pitch, 2 an octave up.")
@@ -75,6 +79,8 @@ def say(
     file: str | None,
     output: str | None,
     format: str | None,  # noqa: A002
+    clone: str | None,
+    clone_text: str | None,
     as_json: bool,
     plain: bool,
     **request: Any,
@@ -87,12 +93,18 @@ def say(
     voicebox say -f story.txt -o - | aplay
     """
     _check(output, format)
+    _check_clone(clone, clone_text, request)
     source = text_source.choose(text, file)
     from voicebox_cli.speaking import Speaking
 
     # Unasked is not refused: the daemon has its own rule for urgent speech.
     request["any_voice"] = request["any_voice"] or None
-    return Speaking(source, request, plain=plain, as_json=as_json).run(output, format)
+    likeness = None
+    if clone is not None:
+        from voicebox_cli.likeness import Likeness
+
+        likeness = Likeness(clone, clone_text, request["provider"], request["model"])
+    return Speaking(source, request, likeness, plain=plain, as_json=as_json).run(output, format)
 
 
 def _check(output: str | None, format: str | None) -> None:  # noqa: A002
@@ -100,3 +112,14 @@ def _check(output: str | None, format: str | None) -> None:  # noqa: A002
         raise click.UsageError("--format needs -o: without a file, the sound is played")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("sound on a terminal is noise: send standard output to a pipe, or give -o a file")
+
+
+def _check_clone(clone: str | None, text: str | None, request: dict[str, Any]) -> None:
+    if clone is None:
+        if text is not None:
+            raise click.UsageError("--clone-text needs --clone: it is what is said in that recording")
+        return
+    if request["voice"] is not None or request["any_voice"]:
+        raise click.UsageError("--clone is a voice, so it does not go with -v and --any-voice")
+    if text is not None and not text.strip():
+        raise click.UsageError("--clone-text is empty; leave it out if nobody knows what is said")

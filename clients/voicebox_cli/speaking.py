@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from voicebox_cli import exit_codes, outcome, reporters
 from voicebox_cli.connect import connect
@@ -13,7 +13,11 @@ from voicebox_cli.main import complain
 from voicebox_cli.player import Player
 from voicebox_cli.tables import show_json
 from voicebox_client import Accepted, Chunk, Result, Speech
-from voicebox_protocol.errors import CancelledByRequest, OutputFailed, VoiceboxError
+from voicebox_protocol.errors import BadOption, BadPrompt, CancelledByRequest, NotFound, OutputFailed, VoiceboxError
+
+if TYPE_CHECKING:
+    from voicebox_cli.likeness import Likeness
+    from voicebox_client import Voicebox
 
 # How long an interrupted request is waited for, so that its last word can be told.
 _LAST_WORD_S = 2.0
@@ -40,14 +44,25 @@ class Outlet(Protocol):
 
 
 class Speaking:
-    """Owns one spoken request of the command line. `request` holds what `Voicebox.say` takes beside the text."""
+    """Owns one spoken request of the command line. `request` holds what `Voicebox.say` takes beside the text, `likeness` the recording
+    that it is to sound like, if there is one."""
 
-    def __init__(self, text: str | Iterator[str], request: dict[str, Any], *, plain: bool, as_json: bool) -> None:
+    def __init__(
+        self,
+        text: str | Iterator[str],
+        request: dict[str, Any],
+        likeness: Likeness | None = None,
+        *,
+        plain: bool,
+        as_json: bool,
+    ) -> None:
         self._text = text
         self._request = request
+        self._likeness = likeness
         self._as_json = as_json
         self._reporter = reporters.choose(plain=plain, as_json=as_json)
         self._speech: Speech | None = None
+        self._prepared = False
 
     def run(self, output: str | None, format: str | None) -> int:  # noqa: A002
         """Speak to a file, or to the loudspeaker where there is none; the exit code."""
@@ -69,20 +84,40 @@ class Speaking:
         return error.exit_code if error else 0
 
     def _speak(self, open_outlet: Callable[[], Outlet]) -> None:
+        if self._likeness is not None:
+            self._likeness.read()
         with open_outlet() as outlet, connect(autostart=True) as box:
-            request = {**self._request, "on_failure": outlet.on_failure, "sink": outlet.sink}
-            with box.say(self._text, **request) as self._speech:
-                try:
-                    outlet.load()
-                    self._follow(self._speech, outlet)
-                except KeyboardInterrupt:
-                    self._speech.cancel(wait=_LAST_WORD_S)
+            if self._likeness is None:
+                self._say(box, outlet)
+                return
+            try:
+                self._say(box, outlet, prompt=self._likeness.prompt(box))
+            except (BadPrompt, BadOption, NotFound):
+                # What was kept may be of a model that has changed, or gone.
+                if not (self._likeness.forget() and self._may_begin_again):
                     raise
+                self._say(box, outlet, prompt=self._likeness.prompt(box))
+
+    @property
+    def _may_begin_again(self) -> bool:
+        unheard = self._speech is None or self._speech.result is None or not self._speech.result.frames
+        return unheard and isinstance(self._text, str)
+
+    def _say(self, box: Voicebox, outlet: Outlet, **more: Any) -> None:
+        request = {**self._request, "on_failure": outlet.on_failure, "sink": outlet.sink, **more}
+        with box.say(self._text, **request) as self._speech:
+            try:
+                outlet.load()
+                self._follow(self._speech, outlet)
+            except KeyboardInterrupt:
+                self._speech.cancel(wait=_LAST_WORD_S)
+                raise
 
     def _follow(self, speech: Speech, outlet: Outlet) -> None:
         for event in speech.events():
             self._reporter.event(event)
-            if isinstance(event, Accepted):
+            if isinstance(event, Accepted) and not self._prepared:
+                self._prepared = True
                 outlet.prepare(event)
             elif isinstance(event, Chunk):
                 outlet.write(event)

@@ -17,7 +17,8 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     head, *rows = table_lines(("provider", *_COLUMNS[1:]), [_row(provider) for provider in providers])
     told = [head]
     for provider, row in zip(providers, rows, strict=True):
-        told += [row, *(f"    {line}" for line in (*worker_lines(provider), *trouble_lines(provider)))]
+        below = (*device_lines(provider), *worker_lines(provider), *trouble_lines(provider))
+        told += [row, *(f"    {line}" for line in below)]
     daemon = found["daemon"]
     return [daemon_line(daemon), f"socket: {printable(daemon['socket'])}", requests_line(found["requests"]), "", *told]
 
@@ -43,6 +44,21 @@ def trouble_lines(provider: dict[str, Any]) -> list[str]:
     if (seconds := provider.get("retry_in_s")) is not None:
         lines.append(f"may be tried again in {duration(seconds)}")
     return lines + [f"log: {printable(line)}" for line in provider.get("log_tail") or []]
+
+
+def device_lines(provider: dict[str, Any]) -> list[str]:
+    """Its share of its accelerator's memory, and what others have of it; empty where nothing is known of that."""
+    own, used, total = (provider.get(f"vram{which}_bytes") for which in ("", "_used", "_total"))
+    if own is None:
+        return []
+    in_use = f", {used / 1e6:.0f} of {printable(megabytes(total))} in use" if used is not None else ""
+    return [f"{printable(provider.get('device'))}: {printable(megabytes(own))} its own{in_use}"]
+
+
+def device_cell(provider: dict[str, Any]) -> str | None:
+    """Where it runs, with its share of the memory there."""
+    device, own = provider.get("device"), megabytes(provider.get("vram_bytes"))
+    return device if own is None else f"{device}: {own}"
 
 
 def worker_lines(provider: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from voicebox_cli.status_text import TROUBLED, daemon_line, requests_line, trouble_lines
+from voicebox_cli.status_text import TROUBLED, daemon_line, device_cell, requests_line, trouble_lines
 from voicebox_cli.tables import megabytes, printable
 from voicebox_cli.watch import absence
 from voicebox_protocol.errors import VoiceboxError
@@ -71,7 +71,7 @@ def _cells(provider: dict[str, Any]) -> list[Text]:
                 standby,
                 provider.get("restarts"),
                 megabytes(provider.get("rss_bytes")),
-                provider.get("device"),
+                device_cell(provider),
                 sum(worker.get("jobs") or 0 for worker in workers),
             )
         ),

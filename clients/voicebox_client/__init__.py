@@ -19,6 +19,7 @@ from voicebox_client.connection import Daemon
 from voicebox_client.door import is_running
 from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result
 from voicebox_client.speech import Speech
+from voicebox_client.voice_prompt import VoicePrompt
 from voicebox_protocol.errors import VoiceboxError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "Result",
     "Speech",
     "Stopped",
+    "VoicePrompt",
     "Voicebox",
     "VoiceboxError",
     "is_running",

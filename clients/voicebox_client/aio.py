@@ -22,6 +22,7 @@ from voicebox_client.feeder import Feeder
 from voicebox_client.guard import Guard
 from voicebox_client.loop_connection import LoopConnection
 from voicebox_client.speech import Speech
+from voicebox_client.voice_prompt import VoicePrompt
 from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
 
 __all__ = ["AsyncSpeech", "AsyncVoicebox"]
@@ -82,26 +83,48 @@ class AsyncVoicebox:
         any_voice: bool | None = None,
         sink: str | None = None,
         resume: bool = False,
+        prompt: VoicePrompt | None = None,
     ) -> AsyncSpeech:
         """Ask for speech; returns once the request is under way. Everything is as in `Voicebox.say`.
 
         `text` may be an async iterable of strings as well, such as what a language model writes: it is pulled by a task
         of its own and spoken while it is still being written. An async generator is closed when it is no longer wanted.
         """
-        asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline")}
+        asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline", "prompt")}
+        like = request.like(prompt, asked)
         fields = request.fields(deadline, asked)
         payload = request.whole(text) if isinstance(text, str) else b""
         link, tasks = await self._connected()
+        if like is not None:
+            link.must_clone()
         speech = Speech(link, request.new_id())
         if isinstance(text, AsyncIterable):
             feeder = AsyncFeeder(text, link)
-            speech.begin(fields, payload, feeder, resume=resume)
+            speech.begin(fields, payload, feeder, prompt=like, resume=resume)
             tasks.start_soon(feeder.pull)
         else:
             threaded = None if isinstance(text, str) else Feeder(text, link.waker())
-            speech.begin(fields, payload, threaded, resume=resume)
+            speech.begin(fields, payload, threaded, prompt=like, resume=resume)
         link.turn()
         return AsyncSpeech(speech, link, self._next_link)
+
+    async def prepare_voice(
+        self,
+        audio: Any,
+        text: str | None = None,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        sample_rate: int | None = None,
+        timeout: float = LOADING_S,
+    ) -> VoicePrompt:
+        """Have a provider listen to a recording; everything is as in `Voicebox.prepare_voice`. A file is read in a worker thread."""
+        listening = partial(request.listening, audio, text, provider, model, sample_rate, timeout)
+        payload, fields = await anyio.to_thread.run_sync(listening)
+        link, _ = await self._connected()
+        link.must_clone()
+        answer = await link.inquire("PrepareVoice", within=timeout + self._timeout, payload=payload, **fields)
+        return request.prepared(answer)
 
     async def status(self) -> dict[str, Any]:
         """How daemon, providers and requests are; the shape stands in docs/protocol.md, "Status"."""

@@ -13,6 +13,7 @@ from voicebox_client.connection import Connection, Daemon
 from voicebox_client.feeder import Feeder
 from voicebox_client.guard import Guard
 from voicebox_client.speech import Speech
+from voicebox_client.voice_prompt import VoicePrompt
 from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
 
 # An engine's loading is given this much; the daemon itself waits for as long as the engine asks.
@@ -69,6 +70,7 @@ class Voicebox:
         any_voice: bool | None = None,
         sink: str | None = None,
         resume: bool = False,
+        prompt: VoicePrompt | None = None,
     ) -> Speech:
         """Ask for speech, and return at once; read the `Speech` for sound, errors and the result.
 
@@ -76,18 +78,48 @@ class Voicebox:
         own and spoken while it is still being written. `seed` makes the samples repeatable, `sample_rate` is in Hz,
         `deadline` in seconds. `on_failure` says what follows where a failed provider's sound cannot be continued
         exactly: segment (from the segment's start), next (skip the rest of it; the default) or fail. With `resume`, that
-        holds for a daemon that dies as well: the next one is found or started, and goes on. Raises `BadRequest`,
-        `TextTooLong`, `InvalidText`, `DaemonUnreachable`.
+        holds for a daemon that dies as well: the next one is found or started, and goes on. `prompt` is what `prepare_voice`
+        gave: its voice speaks, by the model that it was made for. Raises `BadRequest`, `TextTooLong`, `InvalidText`,
+        `DaemonUnreachable`.
         """
-        asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline")}
+        asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline", "prompt")}
+        sounds_like = request.like(prompt, asked)
         fields = request.fields(deadline, asked)
         streamed = not isinstance(text, str)
         payload = b"" if not isinstance(text, str) else request.whole(text)
         with self._guard:
             link = self._connected()
+            if sounds_like is not None:
+                link.must_clone()
             speech = Speech(link, request.new_id(), partial(self._next_link, self._openings))
-            speech.begin(fields, payload, Feeder(text, link.waker()) if streamed else None, resume=resume)
+            feeder = Feeder(text, link.waker()) if streamed else None
+            speech.begin(fields, payload, feeder, prompt=sounds_like, resume=resume)
         return speech
+
+    def prepare_voice(
+        self,
+        audio: Any,
+        text: str | None = None,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        sample_rate: int | None = None,
+        timeout: float = LOADING_S,
+    ) -> VoicePrompt:
+        """Have a provider listen to a recording of 1 to 60 s, and return what `say` takes to speak like it.
+
+        `audio` is the path of a file (wav, flac, mp3, ogg), or samples (floats from -1 to 1, of shape (frames,) or (frames, channels))
+        with their `sample_rate` in Hz. With `text`, what is said in it word for word, the voice comes out closer; it is refused where
+        it cannot be that of the recording. Without `provider`, whoever can do it does. Use a recording only of who agreed to that.
+        Raises `BadReference`, `BadRequest`, `BadOption`, `NoSuchProvider`, `ProviderFailed`, or `DeadlineExceeded` after `timeout`
+        seconds.
+        """
+        payload, fields = request.listening(audio, text, provider, model, sample_rate, timeout)
+        with self._guard:
+            link = self._connected()
+            link.must_clone()
+            answer = link.query("PrepareVoice", within=timeout + self._timeout, payload=payload, **fields)
+        return request.prepared(answer)
 
     def status(self) -> dict[str, Any]:
         """How daemon, providers and requests are; the shape stands in docs/protocol.md, "Status"."""
@@ -102,15 +134,34 @@ class Voicebox:
         return list(self._ask("Providers")["providers"])
 
     def add_provider(
-        self, provider: str, *, engine: str | None = None, program: str | None = None, source: bytes | None = None
+        self,
+        provider: str,
+        *,
+        engine: str | None = None,
+        program: str | None = None,
+        source: bytes | None = None,
+        python: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        replace: bool = False,
     ) -> dict[str, Any]:
         """Install a provider as `provider`, and return what `providers` says of it.
 
-        `engine` is an entry point, `module`, `module:Class`, or `FILE.py[:Class]` with the file as `source`; or `program` is
-        the absolute path of one that speaks the wire. It is started once, for which `timeout` must leave time. Raises
-        `BadRequest`, `Refused` if there is one of that name, or `ProviderFailed` with its own words.
+        `engine` is an entry point, `module`, `module:Class`, or `FILE.py[:Class]` with the file as `source`, made with
+        `settings` and run by the interpreter `python`; or `program` is the absolute path of one that speaks the wire. It is
+        started once, for which `timeout` must leave time. With `replace`, one of that name that was added before makes room
+        when the sentence in its work is finished. Raises `BadRequest`, `Refused` if there is one of that name, or
+        `ProviderFailed` with its own words.
         """
-        answer = self._ask("AddProvider", provider=provider, engine=engine, program=program, payload=source)
+        answer = self._ask(
+            "AddProvider",
+            provider=provider,
+            engine=engine,
+            program=program,
+            python=python,
+            settings=settings and dict(settings),
+            replace=replace or None,
+            payload=source,
+        )
         return dict(answer["provider"])
 
     def remove_provider(self, provider: str) -> None:

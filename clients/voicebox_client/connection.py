@@ -24,6 +24,7 @@ from voicebox_protocol.errors import (
     DaemonLost,
     DaemonUnreachable,
     DeadlineExceeded,
+    Unsupported,
     VoiceboxError,
     from_wire,
 )
@@ -152,8 +153,8 @@ class Connection:
         """The daemon's boot id."""
         return self.daemon.boot
 
-    def send(self, kind: str, payload: bytes | None = None, **fields: Any) -> None:
-        """Send one message; fields that are None are left out."""
+    def send(self, kind: str, payload: bytes | None = None, prompt: bytes | None = None, **fields: Any) -> None:
+        """Send one message; fields that are None are left out. `prompt` goes after the payload, in a frame of its own."""
         if self.lost is not None:
             raise self._gone()
         header = {"kind": kind, **{name: value for name, value in fields.items() if value is not None}}
@@ -165,17 +166,28 @@ class Connection:
                 _send(self._dealer, packed, 0)
             else:
                 _send(self._dealer, packed, _MORE)
-                self._dealer.send(body)
+                self._dealer.send(body, 0 if prompt is None else _MORE)
+                if prompt is not None:
+                    self._dealer.send(prompt)
         except zmq.Again:
             self._lose(DaemonLost(f"the daemon took no message for {self.timeout:g} s"))
             raise self._gone() from None
 
-    def tell(self, kind: str, req: str, payload: bytes | None = None, **fields: Any) -> None:
+    def tell(
+        self, kind: str, req: str, payload: bytes | None = None, prompt: bytes | None = None, **fields: Any
+    ) -> None:
         """Send one message about a request."""
-        self.send(kind, payload, boot=self.boot, req=req, **fields)
+        self.send(kind, payload, prompt, boot=self.boot, req=req, **fields)
+
+    def must_clone(self) -> None:
+        """Raise `Unsupported` if the daemon knows nothing of voice prompts."""
+        if wire.CLONING not in self.features:
+            raise Unsupported(
+                f"the running daemon ({self.daemon.version}) cannot speak like a recording; run: voicebox daemon restart"
+            )
 
     def query(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
-        """Ask, and return the answer's header; raises the error that it is.
+        """Ask, and return the answer's header, with its payload under `payload` if it has one; raises the error that it is.
 
         `within` is for what takes longer than an answer, in seconds: `DeadlineExceeded` after that.
         """
@@ -334,7 +346,7 @@ class Connection:
         elif kind in wire.TERMINAL:
             self.tell("EndAck", header["req"])
         elif header.get("query") in self._answers:
-            self._answers[header["query"]] = header
+            self._answers[header["query"]] = {**header, "payload": bytes(payload)} if len(payload) else header
         elif kind == "Error" and req is None and header.get("query") is None:
             self._lose(from_wire(header["code"], header["message"]))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 
+from voicebox_client.voice_prompt import VoicePrompt
 from voicebox_protocol import wire
 from voicebox_protocol.errors import BadRequest, InvalidText, TextTooLong
 
@@ -42,6 +43,25 @@ def whole(text: str) -> bytes:
     return encoded
 
 
+def like(prompt: VoicePrompt | None, asked: dict[str, Any]) -> bytes | None:
+    """The bytes of a voice prompt that a `Say` is to carry; what goes with it is added to `asked`. Raises `BadRequest`."""
+    if prompt is None:
+        return None
+    if not isinstance(prompt, VoicePrompt):
+        raise BadRequest(f"prompt takes what prepare_voice gave, not {type(prompt).__name__}")
+    for name in ("voice", "any_voice"):
+        if asked.get(name):
+            raise BadRequest(f"{name} is {asked[name]!r}, and prompt is a voice itself: give one of them")
+    if asked.get("model") is None:
+        asked["model"] = prompt.model
+    elif prompt.model is not None and asked["model"] != prompt.model:
+        raise BadRequest(f"the voice prompt was made for {prompt.model}, and model is {asked['model']!r}")
+    if prompt.model is None and asked.get("provider") is None:
+        # Nothing else says whose prompt it is.
+        asked["provider"] = prompt.provider
+    return prompt.data
+
+
 def fields(deadline: float | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `Say`, each checked against the wire's table; `deadline` is in seconds."""
     checked = {
@@ -55,6 +75,28 @@ def fields(deadline: float | None, values: Mapping[str, Any]) -> dict[str, Any]:
     if deadline is not None:
         checked["deadline_ms"] = milliseconds(deadline, "deadline")
     return checked
+
+
+def listening(
+    audio: Any, text: str | None, provider: str | None, model: str | None, sample_rate: int | None, timeout: float
+) -> tuple[bytes, dict[str, Any]]:
+    """The payload and the fields of a `PrepareVoice`. Raises `BadReference` or `BadRequest`."""
+    from voicebox_client import reference_audio
+
+    deadline = milliseconds(timeout, "timeout")
+    asked = {"text": text or None, "provider": provider, "model": model}
+    named = {
+        field.name: _CHECKS[field.type](field.name, asked[field.name])
+        for field in wire.BY_NAME["PrepareVoice"].fields
+        if asked.get(field.name) is not None
+    }
+    recording = reference_audio.read(audio, sample_rate)
+    return recording.audio, {**named, "sample_rate": recording.sample_rate, "deadline_ms": deadline}
+
+
+def prepared(answer: Mapping[str, Any]) -> VoicePrompt:
+    """What `VoicePrepared` brought."""
+    return VoicePrompt(answer.get("payload", b""), provider=answer["provider"], model=answer.get("model"))
 
 
 def milliseconds(seconds: float, name: str) -> int:

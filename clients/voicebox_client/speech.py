@@ -59,6 +59,7 @@ class Speech:
         self._next_link = next_link
         self._adrift: VoiceboxError | None = None
         self._resumption: Resumption | None = None
+        self._prompt: bytes | None = None
         self._feeder: TextSource | None = None
         self._text_window = link.text_window
         self._text_sent = 0
@@ -75,14 +76,24 @@ class Speech:
         self._error: BaseException | None = None
         link.speeches[request_id] = self
 
-    def begin(self, fields: dict[str, Any], payload: bytes, feeder: TextSource | None, *, resume: bool = False) -> None:
-        """Send the `Say`; with a feeder, the text goes on in `Text` messages. With `resume`, a lost daemon is not the end."""
+    def begin(
+        self,
+        fields: dict[str, Any],
+        payload: bytes,
+        feeder: TextSource | None,
+        *,
+        prompt: bytes | None = None,
+        resume: bool = False,
+    ) -> None:
+        """Send the `Say`, with a voice prompt if there is one; with a feeder, the text goes on in `Text` messages. With
+        `resume`, a lost daemon is not the end."""
+        self._prompt = prompt
         self.on_failure = fields.get("on_failure")
         self._feeder = feeder
         if resume:
             self._feeder, self._resumption = _resumable(fields, payload, feeder)
         self._text_sent = len(payload)
-        self._link.tell("Say", self.request_id, payload, more=feeder is not None or None, **fields)
+        self._link.tell("Say", self.request_id, payload, prompt, more=feeder is not None or None, **fields)
 
     # --- reading
 
@@ -401,6 +412,8 @@ class Speech:
             return
         if link.boot == self._link.boot:
             self._end(lost)  # it lives, and did not want to hear of this request any more
+        elif self._prompt is not None and wire.CLONING not in link.features:
+            self._end(DaemonLost(f"{_what(lost)}; the next one ({link.daemon.version}) cannot speak like a recording"))
         elif self._resumption.in_the_middle and wire.RESUME not in link.features:
             self._end(DaemonLost(f"{_what(lost)}; the next one ({link.daemon.version}) cannot go on in the middle"))
         else:
@@ -416,7 +429,8 @@ class Speech:
         self._first_seq, self._credited = self._arrived + 1, self._arrived
         link.speeches[self.request_id] = self
         try:
-            link.tell("Say", self.request_id, payload, more=self._feeder is not None or None, **fields)
+            more = self._feeder is not None or None
+            link.tell("Say", self.request_id, payload, self._prompt, more=more, **fields)
         except VoiceboxError as error:
             self.lose(error)
         self.feed()

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,10 +34,11 @@ def stage(directory: Path, provider: str, own: ProviderConfig, source: bytes) ->
     file = _ENGINE_FILE.fullmatch(own.engine or "")
     if bool(file) != bool(source):
         raise BadRequest("engine is FILE.py, a bare name, exactly if the file itself comes with it")
+    text = _as_toml(own)
     try:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        (staged / FILE).write_text(_as_toml(own), encoding="utf-8")
+        (staged / FILE).write_text(text, encoding="utf-8")
         if file:
             (staged / file.group(1)).write_bytes(source)
     except UnicodeEncodeError:
@@ -48,11 +50,16 @@ def stage(directory: Path, provider: str, own: ProviderConfig, source: bytes) ->
 
 
 def settle(staged: Path, provider: str) -> Path:
-    """Take a staged bundle into use; gives where it lies from now on. Raises `BadPlace`."""
+    """Take a staged bundle into use; gives where it lies from now on. One that lies there is replaced by one rename, and has
+    no file of its own. Raises `BadPlace`."""
+    settled = staged.with_name(provider)
     try:
-        return staged.rename(staged.with_name(provider))
+        if settled.exists():
+            (staged / FILE).replace(settled / FILE)
+            return settled
+        return staged.rename(settled)
     except OSError as error:
-        raise BadPlace(f"cannot make {staged.with_name(provider)}: {error.strerror}") from None
+        raise BadPlace(f"cannot make {settled}: {error.strerror}") from None
 
 
 def sweep(directory: Path) -> None:
@@ -80,7 +87,16 @@ def found(directory: Path) -> dict[str, ProviderConfig | InvalidConfig]:
 
 
 def _as_toml(own: ProviderConfig) -> str:
-    """JSON's strings and lists are TOML's too, if all but control characters stand for themselves."""
-    wanted = {"engine": own.engine, "command": own.command}
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in wanted.items() if value]
-    return "".join(lines).replace("\x7f", "\\u007f")
+    wanted = {"engine": own.engine, "python": own.python, "command": own.command, "settings": own.settings}
+    return "".join(f"{key} = {_value(value)}\n" for key, value in wanted.items() if value)
+
+
+def _value(value: Any) -> str:
+    """JSON's strings, numbers and truths are TOML's too, if all but control characters stand for themselves."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_value(str(key))} = {_value(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, str | int | float):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    raise BadRequest(f"settings hold {value!r}, which no configuration can")

@@ -50,16 +50,22 @@ def in_order(installed: Sequence[Candidate], wish: Wish) -> list[Candidate]:
     return sorted(free, key=lambda c: (c.id != wish.provider, _RANKS.get(c.id, len(_RANKS)), c.id))
 
 
-def fitting(capabilities: Capabilities, voice: str | None, language: str | None) -> list[Voice]:
-    """The voices of that name that speak the language, the default one first; None fits any."""
+def fitting(
+    capabilities: Capabilities, voice: str | None, language: str | None, model: str | None = None
+) -> list[Voice]:
+    """The voices of that name that speak the language and that the model has, the default one first; None fits any, and so
+    does a model that there is not: `fit.check` has the words for it."""
     if "tts" not in capabilities.kinds:
         return []
+    wanted = model if model in capabilities.models else None
     default = capabilities.default_voice()
     ordered = [v for v in capabilities.voices if v is default] + [v for v in capabilities.voices if v is not default]
     return [
         own
         for own in ordered
-        if (voice is None or own.id.lower() == voice.lower()) and (language is None or speaks(own.languages, language))
+        if (voice is None or own.id.lower() == voice.lower())
+        and (language is None or speaks(own.languages, language))
+        and (wanted is None or not own.models or wanted in own.models)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from voicebox_protocol import errors, fit, schema, wire
 from voicebox_protocol.capabilities import Voice
 from voicebox_protocol.fit import nearest
-from voiceboxd import failover, offers
+from voiceboxd import cloning, failover, offers
 from voiceboxd.candidates import Candidate, Undecided, Wish, assign, fitting, in_order, told
 from voiceboxd.request import Assignment, Origin, Passed, Speaker
 
@@ -23,9 +23,15 @@ class _Found(NamedTuple):
     troubled: tuple[Candidate, ...]
 
 
-def choose(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Assignment | Undecided:
-    """The provider and voice for a request, `Undecided`, or the `VoiceboxError` that says why there is none."""
+def choose(
+    say: schema.Say, installed: Sequence[Candidate], wish: Wish, *, cloned: bool = False
+) -> Assignment | Undecided:
+    """The provider and voice for a request, `Undecided`, or the `VoiceboxError` that says why there is none. `cloned`: a voice
+    prompt came with it."""
     check_standard_fields(say)
+    if cloned:
+        cloning.check(say, installed)
+        installed, wish = cloning.view(say, installed), cloning.wish_of(wish)
     named, voice = _split(say.voice, installed)
     if say.provider and named and named != say.provider:
         raise errors.BadRequest(f"voice is {say.voice!r}, which belongs to {named}, but provider is {say.provider!r}")
@@ -40,7 +46,7 @@ def _named(
 ) -> Assignment | Undecided:
     """What was named speaks; if it cannot, whoever the user or the request lets follow."""
     candidates = _bound(bound, installed) if bound else in_order(installed, wish)
-    found = _search(voice, say.language, candidates, anyone=False)
+    found = _search(say, voice, candidates, anyone=False)
     if isinstance(found, Undecided):
         return found
     if isinstance(found, _Found):
@@ -62,8 +68,8 @@ def _unnamed(say: schema.Say, installed: Sequence[Candidate], wish: Wish) -> Ass
     if isinstance(first, failover.Hit):
         return assign(say, first.candidate, first.voice, passed=first.passed)
     candidates = in_order(installed, wish)
-    default, missed = _default(wish, say.language, candidates)
-    found = default or _search(None, say.language, candidates, anyone=True)
+    default, missed = _default(wish, say, candidates)
+    found = default or _search(say, None, candidates, anyone=True)
     if isinstance(found, errors.VoiceboxError):
         raise told(found, first.passed)
     if isinstance(found, Undecided):
@@ -97,7 +103,7 @@ def _bound(provider: str, installed: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _default(
-    wish: Wish, language: str | None, candidates: Sequence[Candidate]
+    wish: Wish, say: schema.Say, candidates: Sequence[Candidate]
 ) -> tuple[_Found | Undecided | None, list[Passed]]:
     """The user's default voice, if it has the language. If it has not, or is gone, others speak: no request asked for
     it by name, and each answer says who spoke. With it, who should have had it and is in trouble."""
@@ -105,10 +111,10 @@ def _default(
     if voice is None:
         return None, []
     own = [candidate for candidate in candidates if provider in (None, candidate.id)]
-    found = _search(voice, language, own, anyone=True)
+    found = _search(say, voice, own, anyone=True)
     if not isinstance(found, errors.VoiceboxError):
         return found, []
-    return None, [each.troubled() for each in own if each.trouble and (provider or _has(each, voice, language))]
+    return None, [each.troubled() for each in own if each.trouble and (provider or _has(each, voice, say.language))]
 
 
 def _has(candidate: Candidate, voice: str, language: str | None) -> bool:
@@ -133,7 +139,7 @@ def _origin(
 
 
 def _search(
-    voice: str | None, language: str | None, candidates: Sequence[Candidate], *, anyone: bool
+    say: schema.Say, voice: str | None, candidates: Sequence[Candidate], *, anyone: bool
 ) -> _Found | Undecided | errors.VoiceboxError:
     """The first candidate with a fitting voice; `anyone`: those in trouble are passed over."""
     troubled: list[Candidate] = []
@@ -148,7 +154,7 @@ def _search(
             else:
                 unknown.append(candidate.id)
             continue
-        fits = fitting(candidate.capabilities, voice, language)
+        fits = fitting(candidate.capabilities, voice, say.language, say.model)
         if fits and candidate.trouble is None:
             return _Found(candidate, fits[0], tuple(troubled))
         if fits:
@@ -157,18 +163,28 @@ def _search(
                 break
     if unknown:
         return Undecided(tuple(unknown))
-    return _none_found(voice, language, candidates, troubled)
+    return _none_found(say, voice, candidates, troubled)
 
 
 def _none_found(
-    voice: str | None, language: str | None, candidates: Sequence[Candidate], troubled: Sequence[Candidate]
+    say: schema.Say, voice: str | None, candidates: Sequence[Candidate], troubled: Sequence[Candidate]
 ) -> errors.VoiceboxError:
+    language = say.language
     if troubled:
         reasons = "; ".join(candidate.troubled().why for candidate in troubled)
         return errors.ProviderFailed(f"no provider can speak at present ({reasons})")
     voices = [v for c in candidates if c.capabilities for v in c.capabilities.voices]
+    cloners = [c.id for c in candidates if c.capabilities and c.capabilities.cloning]
+    if cloners and not voices:
+        return errors.NoSuchVoice(
+            f"{cloners[0]} has no voice of its own: it speaks like a recording, given with --clone or a prompt"
+        )
     if voice is not None and not any(own.id.lower() == voice.lower() for own in voices):
         return errors.NoSuchVoice(f"no voice is called {voice!r}{nearest(voice, [own.id for own in voices])}")
+    if say.model is not None and (others := _of_model(say.model, candidates)):
+        return errors.NoSuchVoice(
+            f"the model {say.model!r} does not speak so; its voices: {', '.join(others[:_NAMED])}"
+        )
     if language is not None:
         asked = [own for own in voices if voice is None or own.id.lower() == voice.lower()]
         spoken = sorted({tag for own in asked for tag in own.languages})
@@ -176,4 +192,12 @@ def _none_found(
         there = ", ".join(spoken[:_NAMED]) + (" and more" if len(spoken) > _NAMED else "")
         more = "" if voice else offers.hint(language, [candidate.id for candidate in candidates])
         return errors.NoSuchLanguage(f"{whose} {language!r}; there is {there or 'none'}{more}")
+    if len(candidates) == 1:
+        return errors.ProviderFailed(
+            f"{candidates[0].id} has no voice yet; `voicebox provider show` tells what it can do"
+        )
     return errors.ProviderFailed("no provider with a voice is installed")
+
+
+def _of_model(model: str, candidates: Sequence[Candidate]) -> list[str]:
+    return [own.id for c in candidates if c.capabilities for own in fitting(c.capabilities, None, None, model)]

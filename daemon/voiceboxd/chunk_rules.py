@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from voicebox_protocol import schema
+from voicebox_protocol import schema, wire
 from voiceboxd.effects import Violation
 from voiceboxd.request import Work
 from voiceboxd.window import BYTES_PER_FRAME
@@ -26,6 +26,8 @@ def checked_pieces(chunk: schema.Chunk, work: Work, payload: int, rate: int) -> 
         raise Violation("sound before Resumed")
     if chunk.seq != work.seq or chunk.segment != work.segment.number:
         raise Violation(f"piece {chunk.seq} where {work.seq} was due")
+    if chunk.state and len(chunk.state) > wire.MAX_STATE_PART:
+        raise Violation(f"{len(chunk.state)} bytes of state with one message")
     longest = int(_LONGEST_PIECE * rate) + 1
     total = sum(frames for _, _, frames, _ in chunk.descriptors)
     inline = not chunk.descriptors[0][0]

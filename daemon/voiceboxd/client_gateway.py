@@ -71,7 +71,6 @@ class ClientGateway:
         self._shutdown = shutdown
         self._decoder = schema.Decoder(wire.CLIENT_TO_DAEMON)
         self._handlers: dict[type[schema.Message], Handler] = {
-            schema.Say: self._say,
             schema.Text: self._text,
             schema.Credit: lambda session, message, _: dispatcher.credit(session, message),
             schema.Cancel: lambda session, message, _: dispatcher.cancel(session, message.req),
@@ -79,6 +78,7 @@ class ClientGateway:
             schema.EndAck: lambda session, message, _: dispatcher.acknowledge(session, message.req),
             schema.Status: self._answer_status,
             schema.Voices: self._answer_voices,
+            schema.PrepareVoice: self._answer_prepare_voice,
             schema.Providers: self._answer_providers,
             schema.AddProvider: self._answer_add,
             schema.RemoveProvider: self._answer_remove,
@@ -151,8 +151,8 @@ class ClientGateway:
 
     def _take(self, frames: list[zmq.Frame]) -> None:
         peer = frames[0].bytes
-        if not 3 <= len(frames) <= 4:
-            self._complain(peer, errors.BadMessage(f"a message of {len(frames) - 1} frames; it takes 2 or 3"))
+        if not 3 <= len(frames) <= 5:
+            self._complain(peer, errors.BadMessage(f"a message of {len(frames) - 1} frames; it takes 2 to 4"))
             return
         try:
             message = self._decoder.message(frames[1].bytes, frames[2].buffer)
@@ -162,14 +162,20 @@ class ClientGateway:
         except schema.Malformed as error:
             self._complain(peer, errors.BadMessage(str(error)))
             return
+        if len(frames) == 5 and not wire.BY_NAME[type(message).__name__].prompt:
+            self._complain(peer, errors.BadMessage(f"{type(message).__name__} with 4 frames; it takes 2 or 3"))
+            return
         try:
-            self._route(peer, message, frames[3].buffer if len(frames) == 4 else memoryview(b""))
+            payload, *prompt = [frame.buffer for frame in frames[3:]] or [memoryview(b"")]
+            self._route(peer, message, payload, *prompt)
         except Exception as error:
             # The last line of defence: whatever one client's message breaks, the others are not to feel it.
             log.exception("a client's message could not be handled", kind=type(message).__name__)
             self._give_up(peer, message, errors.InternalFault(f"{type(error).__name__}; the log has more"))
 
-    def _route(self, peer: bytes, message: schema.Message, payload: memoryview) -> None:
+    def _route(
+        self, peer: bytes, message: schema.Message, payload: memoryview, prompt: memoryview | None = None
+    ) -> None:
         if isinstance(message, schema.Hello):
             self._hello(peer, message)
             return
@@ -182,6 +188,8 @@ class ClientGateway:
             self._complain(peer, errors.HelloFirst("say Hello first"), query=query, req=req)
         elif getattr(message, "boot", None) not in (None, self._boot):
             self._tally.count("stale boot")
+        elif isinstance(message, schema.Say):
+            self._say(session, message, payload, prompt)
         else:
             self._handlers[type(message)](session, message, payload)
 
@@ -232,13 +240,14 @@ class ClientGateway:
 
     # --- speech
 
-    def _say(self, session: Session, say: schema.Say, payload: memoryview) -> None:
+    def _say(self, session: Session, say: schema.Say, payload: memoryview, prompt: memoryview | None) -> None:
         try:
             text = read_text(payload, wire.TEXT_WINDOW if say.more else wire.MAX_TEXT)
+            kept = None if prompt is None else read_prompt(prompt)
         except errors.VoiceboxError as error:
             self._dispatcher.refuse(session, say, error)
         else:
-            self._dispatcher.say(session, say, text)
+            self._dispatcher.say(session, say, text, kept)
 
     def _text(self, session: Session, message: schema.Text, payload: memoryview) -> None:
         try:
@@ -277,6 +286,12 @@ class ClientGateway:
                 self._reply(session, schema.VoicesReply(query=message.query, voices=voices))
 
         self._when_described(answer)
+
+    def _answer_prepare_voice(self, session: Session, message: schema.PrepareVoice, payload: memoryview) -> None:
+        try:
+            self._dispatcher.prepare_voice(session, message, bytes(payload))
+        except errors.VoiceboxError as error:
+            self._complain(session.peer, error, query=message.query)
 
     def _when_described(self, answer: Callable[[], None]) -> None:
         if self._dispatcher.all_described:
@@ -359,3 +374,10 @@ def read_text(payload: memoryview, most: int) -> str:
         return str(payload, "utf-8")
     except UnicodeDecodeError as error:
         raise errors.InvalidText(f"the text is not UTF-8: byte {error.start} is {payload[error.start]:#04x}") from None
+
+
+def read_prompt(frame: memoryview) -> bytes:
+    """A voice prompt's bytes, into which only engines look. Raises `BadPrompt`."""
+    if not 0 < len(frame) <= wire.MAX_PROMPT:
+        raise errors.BadPrompt(f"a voice prompt of {len(frame)} bytes; it has 1 to {wire.MAX_PROMPT}")
+    return bytes(frame)

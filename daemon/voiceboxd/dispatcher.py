@@ -24,6 +24,7 @@ from voiceboxd.failover import successor
 from voiceboxd.ledger import Ledger
 from voiceboxd.lending import Lending, Readers
 from voiceboxd.logs import log
+from voiceboxd.preparing import Preparing
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
 from voiceboxd.request import Assignment, Request, Work
@@ -61,6 +62,7 @@ class Dispatcher:
         self._config = config
         self._wish = Wish(config.speech.voice, config.speech.provider, config.order)
         self._deadline = timers.timer(self._expire)
+        self.preparing = Preparing(ledger.boot, gateway, self._wish, self, self._arm)
         self._tally = tally
         self._served: dict[str, int] = {}
         self._doubted: set[str] = set()
@@ -81,15 +83,15 @@ class Dispatcher:
 
     # --- from clients
 
-    def say(self, session: Session, say: schema.Say, text: str) -> None:
-        """A client asks for speech."""
+    def say(self, session: Session, say: schema.Say, text: str, prompt: bytes | None = None) -> None:
+        """A client asks for speech, like a recording if a voice prompt came with that."""
         refusal = self._refusal(session, say)
         if refusal is not None:
             self.refuse(session, say, refusal)
             return
         now = clock.now()
         seed = say.seed if say.seed is not None else tokens.seed()
-        request = self.ledger.admit(say, session.id, text, seed, now)
+        request = self.ledger.admit(say, session.id, text, seed, now, prompt)
         self._busy = True
         log.info("request", req=say.req, chars=len(text), more=bool(say.more), session=session.id)
         self._served.setdefault(session.id, self._turn)
@@ -99,6 +101,13 @@ class Dispatcher:
         else:
             self._assign(request)
         self._arm()
+
+    def prepare_voice(self, session: Session, message: schema.PrepareVoice, audio: bytes) -> None:
+        """A client has a recording that somebody is to listen to. Raises what is wrong with that."""
+        if self._stopping:
+            raise errors.ShuttingDown("the daemon is ending")
+        self._busy = True
+        self.preparing.ask(session, message, audio)
 
     def _refusal(self, session: Session, say: schema.Say) -> errors.VoiceboxError | None:
         if not session.attached:
@@ -199,6 +208,7 @@ class Dispatcher:
             if request.session == session:
                 log.info("end", req=request.req, state="cancelled", code="CLIENT_GONE", frames=request.frames)
         self._do(self.ledger.session_closed(session, clock.now()))
+        self._do(self.preparing.book.session_closed(session))
         self._served.pop(session, None)
         self._unacknowledged = {entry for entry in self._unacknowledged if entry[0] != session}
         self._settled.set()
@@ -227,6 +237,7 @@ class Dispatcher:
     def provider_lost(self, provider: str, epoch: int, reason: str, *, gone: bool) -> None:
         """What an incarnation had in work is lost, and if `gone` what waits for it too."""
         self._do(self.ledger.provider_lost(provider, epoch, reason, clock.now()))
+        self._do(self.preparing.book.provider_lost(provider, epoch, reason))
         if gone:
             self.abandon(provider, reason)
         self._pump_provider(provider)
@@ -236,6 +247,7 @@ class Dispatcher:
         error = errors.ProviderFailed(self._why(provider, reason))
         for request in [r for r in self.ledger.requests.values() if _assigned(r) == provider]:
             self._do(self.ledger.strand(request, error))
+        self._do(self.preparing.book.abandon(provider, error))
         self._tell_described()
         self._assign_waiting()
 
@@ -254,7 +266,7 @@ class Dispatcher:
         if not suspects:
             self._doubted.discard(provider)
         for worker in suspects:
-            if actor.free_worker(self.ledger.in_work) is not None:
+            if actor.free_worker(self.in_work) is not None:
                 self._do(self.ledger.take_over(provider, worker.epoch))
 
     def leave(self, provider: str, epoch: int, reason: str) -> bool:
@@ -262,10 +274,16 @@ class Dispatcher:
 
     def from_provider(self, provider: str, epoch: int, message: schema.Message, payload: Payload) -> None:
         """Sound, or the end of a segment."""
-        now, ledger = clock.now(), self.ledger
-        held = ledger.in_work(provider, epoch)
+        now, ledger, recordings = clock.now(), self.ledger, self.preparing.book
+        held = self.in_work(provider, epoch)
         effects: list[Effect] | None
         match message:
+            case schema.Prepared():
+                effects = recordings.prepared(provider, epoch, message, payload)
+            case schema.SegmentFailed() if recordings.has(provider, epoch, message.req, message.attempt):
+                effects = recordings.failed(provider, epoch, message)
+            case schema.SegmentCancelled() if recordings.has(provider, epoch, message.req, message.attempt):
+                effects = recordings.cancelled(provider, epoch, message)
             case schema.Chunk():
                 effects = self._lending.chunk(provider, epoch, message, payload, now)
             case schema.Resumed():
@@ -278,10 +296,11 @@ class Dispatcher:
                 effects = ledger.segment_cancelled(provider, epoch, message)
             case _:
                 raise Violation(f"it sent {type(message).__name__}")
-        if ledger.in_work(provider, epoch) < held:
+        if self.in_work(provider, epoch) < held:
             # Not for a message that repeats the end of a segment: the state machine would count one too few.
             unwanted = effects is None or isinstance(message, schema.SegmentCancelled)
-            self._job_ended(provider, epoch, delivered=isinstance(message, schema.SegmentDone), unwanted=unwanted)
+            delivered = isinstance(message, schema.SegmentDone | schema.Prepared)
+            self._job_ended(provider, epoch, delivered=delivered, unwanted=unwanted)
         if effects is None:
             self._tally.count("stale attempt")
         self._do(effects or [])
@@ -298,6 +317,7 @@ class Dispatcher:
     # --- choosing and dispatching
 
     def _assign_waiting(self) -> None:
+        self.preparing.assign_waiting()
         for request in list(self.ledger.requests.values()):
             if not request.ended and (request.assignment is None or request.stranded):
                 self._assign(request)
@@ -325,7 +345,7 @@ class Dispatcher:
         candidates = self._gateway.candidates()
         if request.stranded:
             return successor(request, candidates, self._wish)
-        return choose(request.say, candidates, self._wish)
+        return choose(request.say, candidates, self._wish, cloned=request.prompt is not None)
 
     def _why(self, provider: str, reason: str) -> str:
         """Why nobody waits for a provider any more, in words."""
@@ -378,6 +398,14 @@ class Dispatcher:
         if provider is not None:
             self._pump_provider(provider)
 
+    def pump(self, provider: str) -> None:
+        """Give a provider what it can take."""
+        self._pump_provider(provider)
+
+    def do(self, effects: list[Effect]) -> None:
+        """Carry out what the books say."""
+        self._do(effects)
+
     def _pump_all(self) -> None:
         for provider in self._gateway.actors:
             self._pump_provider(provider)
@@ -386,8 +414,12 @@ class Dispatcher:
         """Give a provider as much as it takes, and let it have as many processes as it needs."""
         actor, now = self._gateway.actors[provider], clock.now()
         serving = any(worker.serving for worker in actor.workers)
+        if not serving and self.preparing.book.waiting(provider):
+            self._demand(provider, None)
+        while serving and self.preparing.begin(actor):
+            pass
         # Whose turn it is need not be known where nobody could take it.
-        while not serving or actor.free_worker(self.ledger.in_work) is not None:
+        while not serving or actor.free_worker(self.in_work) is not None:
             if (request := self._next_for(provider)) is None:
                 break
             if not serving:
@@ -411,12 +443,12 @@ class Dispatcher:
 
     def _may_look_ahead(self, actor: ProviderActor) -> bool:
         """Only a worker with nothing else to do speaks what is not due yet."""
-        if not actor.depth or (worker := actor.free_worker(self.ledger.in_work)) is None:
+        if not actor.depth or (worker := actor.free_worker(self.in_work)) is None:
             return False
-        return not self.ledger.in_work(actor.id, worker.epoch) and self._memory_left()
+        return not self.in_work(actor.id, worker.epoch) and self._memory_left()
 
     def _dispatch(self, actor: ProviderActor, request: Request, work: Work) -> None:
-        worker = actor.free_worker(self.ledger.in_work)
+        worker = actor.free_worker(self.in_work)
         assert worker is not None
         self._turn += 1
         self._served[request.session] = self._turn
@@ -425,14 +457,15 @@ class Dispatcher:
         self._do(self.ledger.dispatch(request, work, worker.epoch, clock.now(), free))
 
     def in_work(self, provider: str, epoch: int) -> int:
-        """How many segments this incarnation has."""
-        return self.ledger.in_work(provider, epoch)
+        """How many segments this incarnation has, and recordings that it listens to."""
+        return self.ledger.in_work(provider, epoch) + self.preparing.book.in_work(provider, epoch)
 
     def waiting(self, provider: str) -> int:
-        """How many segments a worker of this provider could begin, if there were one."""
+        """How many segments, and recordings, a worker of this provider could begin, if there were one."""
         depth, ledger = self._gateway.actors[provider].depth, self.ledger
         own = [request for request in ledger.requests.values() if _assigned(request) == provider]
         due = sum(scheduler.may_begin(request, ledger.windows) for request in own)
+        due += len(self.preparing.book.waiting(provider))
         later = [r for r in own if depth and not r.waits and ledger.look_ahead(r, depth) is not None]
         doubted = [worker for worker in self._gateway.actors[provider].workers if worker.phase is fsm.Phase.SUSPECT]
         due += sum(ledger.movable(provider, worker.epoch) for worker in doubted)
@@ -481,10 +514,12 @@ class Dispatcher:
 
     def _expire(self) -> None:
         self._do(self.ledger.expire(clock.now()))
+        self._do(self.preparing.book.expire(clock.now()))
         self._arm()
 
     def _arm(self) -> None:
-        self._deadline.set(self.ledger.next_deadline())
+        ends = (self.ledger.next_deadline(), self.preparing.book.next_deadline())
+        self._deadline.set(min((each for each in ends if each is not None), default=None))
 
     def refuse_more(self) -> None:
         """The daemon is ending: no more requests."""
@@ -495,6 +530,7 @@ class Dispatcher:
         gone = errors.ShuttingDown("the daemon is ending")
         for request in list(self.ledger.requests.values()):
             self._do(self.ledger.fail(request, gone, clock.now()))
+        self._do(self.preparing.book.fail_all(gone))
 
     async def acknowledged(self) -> None:
         """Wait until every client has read how its requests ended."""
@@ -504,8 +540,8 @@ class Dispatcher:
 
     @property
     def idle(self) -> bool:
-        """Whether no request is here."""
-        return not self.ledger.requests
+        """Whether no request is here, and no recording."""
+        return not self.ledger.requests and not self.preparing.book.open
 
     def _ended(self, session: str, end: schema.Done | schema.Failed | schema.Cancelled) -> None:
         if self._stopping:

@@ -18,12 +18,13 @@ class ToClient(NamedTuple):
 
 
 class ToProvider(NamedTuple):
-    """Send `message` to an incarnation of a provider."""
+    """Send `message` to an incarnation of a provider, with a payload frame and the frame of a voice prompt if there are."""
 
     provider: str
     epoch: int
     message: Message
     payload: Payload | None = None
+    prompt: bytes | None = None
 
 
 class Seek(NamedTuple):

@@ -14,6 +14,7 @@ from voicebox_protocol import errors, fit, schema
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.configuration import OrderConfig
 from voicebox_protocol.fit import nearest
+from voiceboxd import cloning
 from voiceboxd.candidates import Candidate, Undecided, Wish, assign, base_of, fitting, in_order, told
 from voiceboxd.request import Assignment, Origin, Passed, Request, Speaker
 from voiceboxd.scripts import foreign_words, quoted
@@ -56,6 +57,8 @@ def successor(request: Request, installed: Sequence[Candidate], wish: Wish) -> A
     before, error = request.assignment, request.stranded
     assert before is not None
     assert error is not None
+    if request.prompt is not None:
+        installed, wish = cloning.view(request.say, installed), cloning.wish_of(wish)
     text = request.work.segment.text if request.work else ""
     need = Need(request.say, text, request.say.language or base_of(before.language))
     origin = before.origin or Origin(before.speaker)

@@ -59,16 +59,21 @@ class Installer:
         if announced is not None and announced.source != BUNDLE:
             # A package that was installed after the daemon had started: known from now on, with nothing to write.
             return await self._prove(announced)
-        command = [asked.program] if asked.program else None
-        staged = bundles.stage(self._directory, provider, ProviderConfig(engine=asked.engine, command=command), source)
+        staged = bundles.stage(self._directory, provider, _own(asked), source)
         try:
-            actor = await self._prove(Installed(provider, bundles.read(staged), BUNDLE))
+            present = self._gateway.actors.get(provider)
+            staged_entry = self._entry(provider, staged)
+            actor = await (self._prove(staged_entry) if present is None else self._supersede(present, staged_entry))
             settled = bundles.settle(staged, provider)
         finally:
             bundles.discard(staged)
-        actor.entry = Installed(provider, bundles.read(settled), BUNDLE)
+        actor.entry = self._entry(provider, settled)
         log.info("provider added", provider=provider)
         return actor
+
+    def _entry(self, provider: str, bundle: Path) -> Installed:
+        own = self._config.provider.get(provider)
+        return Installed(provider, registry.changed(bundles.read(bundle), own), BUNDLE)
 
     def _check(self, asked: schema.AddProvider, source: bytes) -> None:
         provider = asked.provider
@@ -80,11 +85,22 @@ class Installer:
             raise errors.BadRequest(f"program is {asked.program!r}; it takes an absolute path")
         if len(source) > _MOST_SOURCE:
             raise errors.BadRequest(f"the file has {len(source)} bytes; it takes {_MOST_SOURCE}")
+        if asked.replace and source:
+            raise errors.BadRequest("an engine in a file of its own is not replaced; remove it first")
+        self._check_place(provider, replace=bool(asked.replace))
+
+    def _check_place(self, provider: str, *, replace: bool) -> None:
+        """Raise `Refused` if there is one of that id that does not make room."""
         present = self._gateway.actors.get(provider)
+        if present is not None and replace and present.entry.source == BUNDLE:
+            return
         if present is not None:
             where = present.entry.source
             raise errors.Refused(f"there is a provider {provider!r} already (from {where}); choose another with --id")
-        if provider in self._config.provider or (self._directory / provider).exists():
+        own = self._config.provider.get(provider)
+        if replace and (own is None or (own.enabled and not own.engine and not own.command)):
+            return
+        if own is not None or (self._directory / provider).exists():
             raise errors.Refused(f"there is a provider {provider!r} already, which is not in use; choose another id")
 
     async def _prove(self, entry: Installed) -> ProviderActor:
@@ -96,6 +112,22 @@ class Installer:
                 reason = actor.reason
                 await self._dismiss(actor, f"it cannot be used: {reason}")
                 raise errors.ProviderFailed(f"{entry.id} cannot be used: {reason}")
+            await actor.changed()
+        return actor
+
+    async def _supersede(self, actor: ProviderActor, entry: Installed) -> ProviderActor:
+        """Let an entry take another's place: the segments in work are finished by the old one's processes. If the new one
+        cannot say what it can do, the old one is left as it was."""
+        before, known = actor.entry, actor.capabilities
+        actor.entry = entry
+        actor.stop("another takes its place")
+        await actor.gone()
+        actor.describe()
+        while actor.capabilities is known:
+            if actor.retired or actor.phase in _FAILED:
+                reason, actor.entry = actor.reason, before
+                actor.stop("it stays as it was")
+                raise errors.ProviderFailed(f"{entry.id} cannot be used: {reason}; what was there stays")
             await actor.changed()
         return actor
 
@@ -126,6 +158,15 @@ class Installer:
         actor.stop(reason)
         await actor.gone()
         self._gateway.dismiss(actor)
+
+
+def _own(asked: schema.AddProvider) -> ProviderConfig:
+    """What its bundle says. Raises `BadRequest`."""
+    command = [asked.program] if asked.program else None
+    try:
+        return ProviderConfig(engine=asked.engine, python=asked.python, command=command, settings=asked.settings or {})
+    except ValueError as error:
+        raise errors.BadRequest(str(error)) from None
 
 
 def _remedy(entry: Installed) -> str:

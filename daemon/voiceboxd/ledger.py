@@ -89,11 +89,13 @@ class Ledger:
 
     # --- a request comes in
 
-    def admit(self, say: schema.Say, session: str, text: str, seed: int, now: float) -> Request:
+    def admit(
+        self, say: schema.Say, session: str, text: str, seed: int, now: float, prompt: bytes | None = None
+    ) -> Request:
         """Enter a request. From here on it has an end."""
         deadline = None if say.deadline_ms is None else now + min(say.deadline_ms, LONGEST_DEADLINE_MS) / 1000
         self._order += 1
-        request = Request(say, session, now, deadline, self._order, seed)
+        request = Request(say, session, now, deadline, self._order, seed, prompt)
         request.early_text.append(text)
         request.text_received = len(text.encode())
         request.text_ended = not say.more
@@ -226,7 +228,8 @@ class Ledger:
         work.seq, work.proof_owed, work.postponed, work.begun = 0, work.frames > 0, False, now
         self._slots.setdefault((provider, epoch), set()).add(Slot(request.req, work.attempt))
         order = messages.synthesize(self.boot, request, work, epoch, now, free)
-        return [ToProvider(provider, epoch, order, work.segment.text.encode()), *self._grant(request)]
+        text = work.segment.text.encode()
+        return [ToProvider(provider, epoch, order, text, request.prompt), *self._grant(request)]
 
     def chunk(
         self, provider: str, epoch: int, chunk: schema.Chunk, payload: Payload, now: float
@@ -242,6 +245,7 @@ class Ledger:
         marks_in_request(chunk.marks, work)
         for _, _, count, crc in chunk.descriptors:
             work.crc = checksum.combine(work.crc, crc, count * BYTES_PER_FRAME)
+        work.keep(chunk.state)
         work.seq += len(held.counts)
         work.frames += sum(held.counts)
         if work is request.work:
@@ -321,6 +325,8 @@ class Ledger:
             return self._refused(request, error)
         if isinstance(error, errors.UsageError | errors.SpeechError):
             return self.fail(request, error, now)
+        # Whatever it thought of before it failed is nothing to go on from.
+        work.state = b""
         return self._broke(request, f"{provider}: {failed.message}", now)
 
     def segment_cancelled(self, provider: str, epoch: int, cancelled: schema.SegmentCancelled) -> list[Effect] | None:
@@ -402,9 +408,10 @@ class Ledger:
         return [] if exact else self._inexact(request, reason, now)
 
     def _may_repeat(self, request: Request, work: Work) -> bool:
-        """Whether making again what was heard takes no longer than somebody waits who may have the next sentence instead."""
+        """Whether making again what was heard takes no longer than somebody waits who may have the next sentence instead. An
+        engine that kept what a successor goes on from means that it does not."""
         assert request.assignment is not None
-        if (request.say.on_failure or "next") != "next":
+        if work.state or (request.say.on_failure or "next") != "next":
             return True
         heard = self._seconds(request, work)
         return self._pace.needed(request.assignment.provider, heard) <= self._resume_patience
@@ -481,7 +488,8 @@ class Ledger:
             return self.fail(request, errors.ProviderFailed(reason), now)
         request.weaken(how)
         if how == "segment":
-            request.frames, work.frames, work.crc = work.start, 0, 0
+            request.frames = work.start
+            work.again()
             reset = schema.Reset(
                 boot=self.boot, req=request.req, segment=work.segment.number, frames=work.start, reason=reason
             )

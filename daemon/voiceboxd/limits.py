@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from voicebox_protocol.endpoints import DESCRIPTORS_LEAST as LEAST
 from voicebox_protocol.errors import BadPlace
 
-LEAST = 512
 WANTED = 16_384
 _OURS = 128
 _PER_CLIENT = 2

@@ -40,8 +40,8 @@ class Link:
         self._looking = False
         self._closed = False
 
-    def send(self, peer: bytes, header: bytes, payload: Payload | None = None) -> bool:
-        """Send one message; False if the peer is gone or takes nothing any more."""
+    def send(self, peer: bytes, header: bytes, payload: Payload | None = None, prompt: Payload | None = None) -> bool:
+        """Send one message; False if the peer is gone or takes nothing any more. There is no `prompt` without a payload."""
         try:
             _send(self._router, peer, _MORE)
             _send(self._router, wire.MAGIC, _MORE)
@@ -49,7 +49,11 @@ class Link:
                 _send(self._router, header, _NOW)
             else:
                 _send(self._router, header, _MORE)
-                self._send_payload(payload)
+                if prompt is None:
+                    self._send_payload(payload, _NOW)
+                else:
+                    self._send_payload(payload, _MORE)
+                    self._send_payload(prompt, _NOW)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
@@ -59,11 +63,11 @@ class Link:
                 self._look_soon()
         return True
 
-    def _send_payload(self, payload: Payload) -> None:
+    def _send_payload(self, payload: Payload, how: int) -> None:
         if len(payload) < _COPIED:
-            _send(self._router, bytes(payload), _NOW)
+            _send(self._router, bytes(payload), how)
         else:
-            self._router.send(payload, _NOW, copy=False)
+            self._router.send(payload, how, copy=False)
 
     async def serve(self, take: Take) -> None:
         """Hand every message to `take`, for ever; whatever that raises goes to the loop's exception handler."""

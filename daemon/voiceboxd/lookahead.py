@@ -46,7 +46,8 @@ def postpone(window: Window | None, work: Work) -> None:
     """It came to nothing: it waits for its turn, and begins anew then."""
     release(window, work)
     work.attempt = work.at = None
-    work.frames = work.crc = work.seq = 0
+    work.again()
+    work.seq = 0
     work.done, work.postponed = False, True
 
 

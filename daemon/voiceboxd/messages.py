@@ -24,9 +24,15 @@ def accepted(boot: str, request: Request) -> ToClient:
         sample_rate=assignment.sample_rate,
         provider=assignment.provider,
         voice=assignment.voice,
-        language=assignment.language,
+        language=language_of(request),
     )
     return ToClient(request.session, message)
+
+
+def language_of(request: Request) -> str | None:
+    """What it is spoken in. The voice of a recording has no language of its own: where none is asked for, its engine finds out."""
+    assert request.assignment is not None
+    return request.assignment.language if request.prompt is None else request.say.language
 
 
 def notice(boot: str, request: Request, code: str, words: str) -> ToClient:
@@ -48,7 +54,7 @@ def synthesize(
         attempt=work.attempt,
         segment=work.segment.number,
         voice=assignment.voice,
-        language=assignment.language,
+        language=language_of(request),
         model=say.model,
         instruct=say.instruct,
         speed=say.speed,
@@ -58,6 +64,7 @@ def synthesize(
         sample_rate=assignment.sample_rate,
         options=say.options,
         from_frame=work.frames or None,
+        state=(work.state or None) if work.frames else None,
         deadline_ms=None if request.deadline is None else max(0, int((request.deadline - now) * 1000)),
         free_slots=free,
     )

@@ -178,9 +178,11 @@ def tail(log: Path, start: int = 0) -> list[str]:
     return [line for line in words if line]
 
 
-def our_runner() -> list[str]:
-    """The command that runs one of our engines. It sees to it itself that it ends with us."""
-    return [sys.executable, "-m", "voicebox_provider"]
+def our_runner(python: str | None = None) -> list[str]:
+    """The command that runs one of our engines, by the interpreter that has its packages. It sees to it itself that it ends
+    with us."""
+    # Another interpreter sees what is installed for it, and nothing that was meant for ours.
+    return [python, "-I", "-m", "voicebox_provider"] if python else [sys.executable, "-m", "voicebox_provider"]
 
 
 def leashed(command: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from voiceboxd.process import log_of, tail
 from voiceboxd.provider_state import Phase
 from voiceboxd.registry import Installed
 from voiceboxd.restart import RestartPolicy
-from voiceboxd.worker import Worker, Workshop
+from voiceboxd.worker import Vram, Worker, Workshop
 
 # Which worker's phase is the provider's: the first of these that one is in.
 _TELLING = (
@@ -63,6 +63,7 @@ class WorkerStatistics(msgspec.Struct, frozen=True):
     phase: str
     epoch: int
     rss_bytes: int | None
+    vram_bytes: int | None
     jobs: int
 
 
@@ -79,7 +80,7 @@ class ProviderStatistics(msgspec.Struct, frozen=True):
     failures: int
     retry_in_s: float | None
     device: str | None
-    vram_bytes: int | None
+    vram: Vram
     reason: str | None
     log_tail: tuple[str, ...]
     standby_pid: int | None
@@ -273,7 +274,7 @@ class ProviderActor:
         return staffing.room_for_spare(memory or None, psutil.virtual_memory().available)
 
     def _accelerated(self) -> bool:
-        return any(w.vram_bytes or (w.device or "cpu").split(":")[0] != "cpu" for w in self._workers)
+        return any(w.vram.own or (w.device or "cpu").split(":")[0] != "cpu" for w in self._workers)
 
     # --- what its workers tell
 
@@ -355,12 +356,13 @@ class ProviderActor:
             failures=self.history.failures,
             retry_in_s=round((lead.state.wake_at or now) - now, 3) if waits else None,
             device=lead.device,
-            vram_bytes=lead.vram_bytes,
+            vram=lead.vram,
             reason=self._reason,
             log_tail=self._log_tail(),
             standby_pid=self._standby_pid(),
             workers=tuple(
-                WorkerStatistics(one.pid, str(one.phase), one.epoch, one.memory(), one.state.jobs) for one in there
+                WorkerStatistics(one.pid, str(one.phase), one.epoch, one.memory(), one.vram.own, one.state.jobs)
+                for one in there
             ),
         )
 
@@ -400,7 +402,14 @@ def status_of(statistics: ProviderStatistics) -> dict[str, Any]:
         "pid": lead.pid if lead else None,
         "standby_pid": statistics.standby_pid,
         "workers": [
-            {"pid": w.pid, "state": w.phase, "epoch": w.epoch, "rss_bytes": w.rss_bytes, "jobs": w.jobs}
+            {
+                "pid": w.pid,
+                "state": w.phase,
+                "epoch": w.epoch,
+                "rss_bytes": w.rss_bytes,
+                "vram_bytes": w.vram_bytes,
+                "jobs": w.jobs,
+            }
             for w in statistics.workers
         ],
         "epoch": statistics.epoch,
@@ -409,7 +418,9 @@ def status_of(statistics: ProviderStatistics) -> dict[str, Any]:
         "retry_in_s": statistics.retry_in_s,
         "rss_bytes": sum(w.rss_bytes or 0 for w in statistics.workers) or None,
         "device": statistics.device,
-        "vram_used_bytes": statistics.vram_bytes,
+        "vram_bytes": sum(w.vram_bytes or 0 for w in statistics.workers) or None,
+        "vram_used_bytes": statistics.vram.used,
+        "vram_total_bytes": statistics.vram.total,
         "reason": statistics.reason,
         "log_tail": list(statistics.log_tail),
         "source": statistics.source,

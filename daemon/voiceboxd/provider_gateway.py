@@ -23,7 +23,7 @@ from voiceboxd.logs import log
 from voiceboxd.provider_actor import Listener, ProviderActor
 from voiceboxd.tally import Tally
 from voiceboxd.tokens import same
-from voiceboxd.worker import Worker
+from voiceboxd.worker import Vram, Worker
 
 
 class Floor(Listener, Protocol):
@@ -81,7 +81,7 @@ class ProviderGateway:
         """Send to an incarnation; one that is gone is noticed elsewhere."""
         peer = self._routes.get((effect.provider, effect.epoch))
         if peer is not None:
-            self._link.send(peer, schema.encode(effect.message), effect.payload)
+            self._link.send(peer, schema.encode(effect.message), effect.payload, effect.prompt)
         if isinstance(effect.message, schema.Cancel) and (worker := self.worker(effect.provider, effect.epoch)):
             worker.post(fsm.CancelSent())
 
@@ -206,16 +206,23 @@ class ProviderGateway:
         assert isinstance(message, schema.Ready)
         if known.actor.capabilities is None:
             raise Violation("Ready, after a Hello without a capability document")
-        known.worker.device, known.worker.vram_bytes = message.device, message.vram_bytes
+        known.worker.device, known.worker.vram = message.device, _vram(message, Vram())
         known.worker.post(fsm.Loaded())
 
     def _fault(self, known: Incarnation, message: schema.Message) -> None:
         assert isinstance(message, schema.Fault)
-        known.worker.post(fsm.Faulted(message.message, bool(message.permanent)))
+        rest = None if message.retry_ms is None else message.retry_ms / 1000
+        known.worker.post(fsm.Faulted(message.message, bool(message.permanent), rest))
 
     def _beat(self, worker: Worker, message: schema.Beat) -> None:
-        worker.vram_bytes = message.vram_bytes if message.vram_bytes is not None else worker.vram_bytes
+        worker.vram = _vram(message, worker.vram)
         worker.post(fsm.Heard(steps=message.steps))
+
+
+def _vram(message: schema.Ready | schema.Beat, before: Vram) -> Vram:
+    """What is known of the accelerator's memory now: a message need not tell all of it."""
+    told = (message.vram_bytes, message.vram_used_bytes, message.vram_total_bytes)
+    return Vram(*(old if new is None else new for new, old in zip(told, before, strict=True)))
 
 
 def _capabilities(hello: schema.Hello) -> Capabilities | None:

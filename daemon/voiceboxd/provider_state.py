@@ -86,6 +86,7 @@ class ProviderState(msgspec.Struct, frozen=True):
     answered: bool = True
     steps: int = -1
     permanent: bool = False
+    rest: float | None = None
     dying: bool = False
     reason: str | None = None
 
@@ -114,10 +115,11 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Faulted(NamedTuple):
-    """It said that its engine cannot be used."""
+    """It said that its engine cannot be used; with `rest`, not before so many seconds have passed."""
 
     reason: str
     permanent: bool
+    rest: float | None = None
 
 
 class Heard(NamedTuple):
@@ -245,8 +247,8 @@ def advance(state: ProviderState, event: Event, now: float) -> tuple[ProviderSta
             return _armed(replace(state, due=now + seconds, heard=now)), []
         case Loaded() if state.phase is Phase.LOADING:
             return _armed(replace(state, phase=Phase.READY, ready_at=now, reason=None)), [Up()]
-        case Faulted(reason, permanent) if state.phase in ALIVE:
-            return _kill(replace(state, permanent=permanent), reason, now)
+        case Faulted(reason, permanent, rest) if state.phase in ALIVE:
+            return _kill(replace(state, permanent=permanent, rest=rest), reason, now)
         case Heard(steps, sound) if state.phase in ALIVE:
             return _heard(state, steps, sound, now)
         case JobStarted() if state.phase in SERVING:
@@ -300,6 +302,7 @@ def _start(state: ProviderState, now: float) -> tuple[ProviderState, list[Effect
         cancelling=0,
         delivered=False,
         answered=True,
+        rest=None,
         dying=False,
         ready_at=None,
         steps=-1,
@@ -417,6 +420,9 @@ def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderSt
     state = replace(state, jobs=0, reason=reason, wanted=wanted, history=history)
     if state.permanent or event.code == PERMANENT_EXIT:
         return _armed(replace(state, phase=Phase.FAILED)), [Lost(state.epoch, reason, gone=True)]
+    if state.rest is not None:
+        due = now + min(state.rest, state.limits.restart.rest)
+        return _armed(replace(state, phase=Phase.QUARANTINED, due=due)), [Lost(state.epoch, reason, gone=True)]
     verdict = after_failure(state.limits.restart, failures, event.chance)
     effects: list[Effect] = [Lost(state.epoch, reason, gone=verdict.quarantined)] if lost or verdict.quarantined else []
     if verdict.quarantined:
@@ -430,9 +436,11 @@ def _exited(state: ProviderState, event: Exited, now: float) -> tuple[ProviderSt
 
 
 def _failures(state: ProviderState, now: float) -> int:
-    """How many failures in a row this exit makes."""
+    """How many failures in a row this exit makes. To have said that it cannot now is none."""
     if state.delivered:
         return 0
+    if state.rest is not None:
+        return state.history.failures
     if state.ready_at is not None and now - state.ready_at >= state.limits.restart.healthy:
         return 1
     return state.history.failures + 1
@@ -461,8 +469,8 @@ def _tick(state: ProviderState, needed: bool, now: float) -> tuple[ProviderState
         case Phase.BACKOFF:
             return _armed(replace(state, phase=Phase.STOPPED, wanted=False)), []
         case Phase.QUARANTINED:
-            # Half open: the next request may try once; another failure closes it again at once.
-            history = state.history._replace(failures=limits.restart.budget - 1)
+            # Half open: the next request may try once; where the budget was spent, another failure closes it again at once.
+            history = state.history._replace(failures=min(state.history.failures, limits.restart.budget - 1))
             return _armed(replace(state, phase=Phase.STOPPED, wanted=False, history=history)), []
         case Phase.DRAINING | Phase.KILLING:
             return _armed(replace(state, due=now + limits.leave)), [Kill()]

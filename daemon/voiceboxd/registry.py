@@ -28,10 +28,10 @@ def installed(config: Config, providers_dir: Path) -> dict[str, Installed]:
     """Every enabled provider by id. The configuration may change one that a package or bundle brought, or disable it."""
     found: dict[str, Installed] = {}
     for engine in announced.engines():
-        changed = config.provider.get(engine.name, ProviderConfig())
-        if not changed.command and not changed.engine:
-            changed.engine = engine.name
-        found[engine.name] = Installed(engine.name, changed, engine.package)
+        own = config.provider.get(engine.name, ProviderConfig())
+        if not own.command and not own.engine:
+            own.engine = engine.name
+        found[engine.name] = Installed(engine.name, own, engine.package)
     for name, own in config.provider.items():
         if name not in found and (own.engine or own.command):
             found[name] = Installed(name, own, CONFIG)
@@ -39,13 +39,18 @@ def installed(config: Config, providers_dir: Path) -> dict[str, Installed]:
         if isinstance(bundle, InvalidConfig):
             log.warning("bundle", provider=name, reason=str(bundle))
         elif name not in found:
-            found[name] = Installed(name, _changed(bundle, config.provider.get(name)), BUNDLE)
+            found[name] = Installed(name, changed(bundle, config.provider.get(name)), BUNDLE)
     return {name: entry for name, entry in sorted(found.items()) if entry.config.enabled}
 
 
-def _changed(bundle: ProviderConfig, own: ProviderConfig | None) -> ProviderConfig:
+def changed(bundle: ProviderConfig, own: ProviderConfig | None) -> ProviderConfig:
     """What a bundle says, with the deadlines and settings that the user's configuration gives it."""
     if own is None:
         return bundle
-    settings = {**bundle.settings, **own.settings}
-    return msgspec.structs.replace(own, engine=bundle.engine, command=bundle.command, settings=settings)
+    return msgspec.structs.replace(
+        own,
+        engine=bundle.engine,
+        python=bundle.python,
+        command=bundle.command,
+        settings={**bundle.settings, **own.settings},
+    )

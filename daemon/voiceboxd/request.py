@@ -94,12 +94,15 @@ class Work(msgspec.Struct):
     """A segment that a request is at, or will be. `frames` and `crc` are of what came of it; `start` is where it begins
     in the client's timeline. `attempt` is set while the incarnation `at` is at it, `proof_owed` until that said `Resumed`.
 
+    `state` came with its sound, for a successor to go on from; None if it was too much.
+
     Before its turn its sound is `held`; `done` if there is all of it, `postponed` if it has to wait for its turn."""
 
     segment: Segment
     start: int
     frames: int = 0
     crc: int = 0
+    state: bytes | None = b""
     attempt: int | None = None
     at: tuple[str, int] | None = None
     begun: float = 0.0
@@ -112,6 +115,16 @@ class Work(msgspec.Struct):
     done: bool = False
     postponed: bool = False
 
+    def keep(self, state: bytes | None) -> None:
+        """Join what came with its sound, as far as a header holds it."""
+        if state and self.state is not None:
+            fits = len(self.state) + len(state) <= wire.MAX_STATE
+            self.state = self.state + state if fits else None
+
+    def again(self) -> None:
+        """Nothing of it counts any more."""
+        self.frames, self.crc, self.state = 0, 0, b""
+
     @property
     def waits(self) -> bool:
         """Whether it could be handed to a provider."""
@@ -120,7 +133,8 @@ class Work(msgspec.Struct):
 
 class Request(msgspec.Struct):
     """One accepted `Say`. Times are seconds of the daemon's monotonic clock. `tried` are those who spoke it and could not go
-    on; while it is `stranded` nobody speaks it, and the error is how it ends if nobody can."""
+    on; while it is `stranded` nobody speaks it, and the error is how it ends if nobody can. `prompt` is the voice prompt that came with
+    it, as it came."""
 
     say: schema.Say
     session: str
@@ -128,6 +142,7 @@ class Request(msgspec.Struct):
     deadline: float | None
     order: int
     seed: int
+    prompt: bytes | None = None
     assignment: Assignment | None = None
     tried: list[Passed] = msgspec.field(default_factory=list)
     stranded: errors.VoiceboxError | None = None

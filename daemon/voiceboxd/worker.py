@@ -41,6 +41,14 @@ class Workshop(NamedTuple):
     arenas: Arenas
 
 
+class Vram(NamedTuple):
+    """The memory of a worker's accelerator, in bytes: its own share, all that is in use, and what there is; None where unknown."""
+
+    own: int | None = None
+    used: int | None = None
+    total: int | None = None
+
+
 class Foreman(Protocol):
     """Whose worker it is; all calls return at once."""
 
@@ -86,7 +94,7 @@ class Worker:
         self._gone.set()
         self.token = ""
         self.device: str | None = None
-        self.vram_bytes: int | None = None
+        self.vram = Vram()
         self.wear = Wear(0)
         self._memory: Arena | None = None
         self.arena: Arena | None = None
@@ -130,8 +138,8 @@ class Worker:
     def note_wear(self) -> None:
         """A segment is done: note what it cost."""
         jobs, memory = self.wear.jobs + 1, self.memory()
-        first = self.wear if self.wear.jobs else Wear(0, memory, memory, self.vram_bytes, self.vram_bytes)
-        self.wear = first._replace(jobs=jobs, memory=memory, vram=self.vram_bytes)
+        first = self.wear if self.wear.jobs else Wear(0, memory, memory, self.vram.own, self.vram.own)
+        self.wear = first._replace(jobs=jobs, memory=memory, vram=self.vram.own)
 
     def share(self, *, mapped: bool) -> None:
         """Its process has mapped the memory that it was given for its sound, or has not."""
@@ -221,7 +229,7 @@ class Worker:
             reason, code = f"it could not be run: {error}", None
         finally:
             gone.set()
-        self.device = self.vram_bytes = None
+        self.device, self.vram = None, Vram()
         if epoch == self.epoch:
             self.post(fsm.Exited(reason, code, random.random(), self._foreman.has_place(self)))
 
@@ -229,7 +237,7 @@ class Worker:
         config = self._foreman.entry.config
         await anyio.sleep(self._foreman.start_waits())
         try:
-            command = leashed(config.command) if config.command else our_runner()
+            command = leashed(config.command) if config.command else our_runner(config.python)
             # Others' programs know nothing of the death notice; their process handle tells.
             told = None if config.command else lambda reason: self._dies(epoch, reason)
             self._memory = None if config.command else self._workshop.arenas.make()

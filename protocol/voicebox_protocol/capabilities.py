@@ -10,8 +10,13 @@ _Tag = Annotated[str, msgspec.Meta(max_length=64)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
+CLONED = "cloned"
+"""What answers call the voice of a recording."""
+
+
 class Voice(msgspec.Struct, kw_only=True):
-    """One voice. `languages` are BCP 47 tags; `scripts` ISO 15924 codes of the letters it reads; `kind` preset, cloned or designed."""
+    """One voice. `languages` are BCP 47 tags; `scripts` ISO 15924 codes of the letters it reads; `kind` preset, cloned or designed;
+    `models` are those that have it, empty for all."""
 
     id: _Name
     name: str = ""
@@ -20,12 +25,15 @@ class Voice(msgspec.Struct, kw_only=True):
     gender: str | None = None
     kind: str = "preset"
     default: bool = False
+    models: list[_Name] = []
 
 
 class Capabilities(msgspec.Struct, kw_only=True):
     """The capability document. Ranges are [lowest, highest]; null where there is no such control.
 
     `runner` names what of `speed`, `pitch` and `volume` the runner does to the samples, where the engine's own range ends.
+    `languages` and `scripts` are those of the voice of a recording, for an engine with `cloning`, and `cloning_models` the models that
+    can have it, empty for all.
     """
 
     engine: _Name
@@ -44,6 +52,9 @@ class Capabilities(msgspec.Struct, kw_only=True):
     runner: list[str] = []
     instruct: bool = False
     cloning: bool = False
+    cloning_models: list[str] = []
+    languages: list[_Tag] = []
+    scripts: list[_Tag] = []
     models: list[str] = []
     devices: list[str] = msgspec.field(default_factory=lambda: ["cpu"])
     memory_bytes: int | None = None
@@ -54,6 +65,18 @@ class Capabilities(msgspec.Struct, kw_only=True):
     def default_voice(self) -> Voice | None:
         """The voice that speaks when none is named."""
         return next((voice for voice in self.voices if voice.default), self.voices[0] if self.voices else None)
+
+    def cloned_voice(self) -> Voice | None:
+        """The voice of a recording, where the engine can have that."""
+        if not self.cloning:
+            return None
+        return Voice(
+            id=CLONED, languages=self.languages, scripts=self.scripts, kind="cloned", models=self.cloning_models
+        )
+
+    def cloning_model(self) -> str | None:
+        """The model that listens to a recording when none is named; None for an engine that names no models."""
+        return next(iter(self.cloning_models or self.models), None)
 
 
 def speaks(tags: list[str], wanted: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,10 +63,11 @@ class OrderConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """`[provider.ID]`. `engine` is an entry point's name or module:Class; `command` replaces our runner altogether.
-    Deadlines in seconds; `keep_alive` as `keep_alive_seconds` reads it."""
+    """`[provider.ID]`. `engine` is an entry point's name or module:Class, run by the interpreter `python` where that is named;
+    `command` replaces our runner altogether. Deadlines in seconds; `keep_alive` as `keep_alive_seconds` reads it."""
 
     engine: str | None = None
+    python: str | None = None
     command: list[str] | None = None
     enabled: bool = True
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
@@ -89,6 +91,10 @@ class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         keep_alive_seconds(self.keep_alive)
+        if self.python is not None and (not os.path.isabs(self.python) or "\0" in self.python):  # noqa: PTH117 (no pathlib)
+            raise ValueError(f"python is {self.python!r}; it takes the absolute path of an interpreter")
+        if self.python and self.command:
+            raise ValueError("python runs an engine; a command runs itself")
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):

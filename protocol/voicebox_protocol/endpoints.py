@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TRANSPORT = "VOICEBOX_TRANSPORT"
 PATH_LIMIT = 103 if sys.platform == "darwin" else 107
+# Open files that a daemon must be allowed: libzmq ends the whole process when there is none left.
+DESCRIPTORS_LEAST = 512
 
 _RECONNECT_MS = 5
 _HANDSHAKE_MS = 2000

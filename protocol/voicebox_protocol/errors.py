@@ -3,6 +3,7 @@
     VoiceboxError
     ├── UsageError          2   change the request
     │   ├── BadRequest BadOption NoSuchLanguage BadFormat TextTooLong InvalidText InvalidConfig
+    │   ├── BadReference BadPrompt
     ├── DaemonError         3   the daemon is away, or speaks another language
     │   ├── DaemonUnreachable DaemonLost ShuttingDown Incompatible BadMessage Unsupported HelloFirst BadPlace
     ├── NotFound            4   name something that exists
@@ -88,6 +89,18 @@ class InvalidConfig(UsageError):
     """The configuration file cannot be read as it stands. The message names the place and the nearest key."""
 
     code = "INVALID_CONFIG"
+
+
+class BadReference(UsageError):
+    """The recording cannot be cloned: too short, too long, silent, or not of the text given. The message says which."""
+
+    code = "BAD_REFERENCE"
+
+
+class BadPrompt(UsageError):
+    """The voice prompt is damaged, or of another model than the one that is to speak. Prepare it again from the recording."""
+
+    code = "BAD_PROMPT"
 
 
 class DaemonError(VoiceboxError):

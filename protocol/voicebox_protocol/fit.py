@@ -40,9 +40,14 @@ def check(wish: Say | Synthesize, who: str, able: Capabilities) -> None:
         _check_factor(name, value, between, who)
     if wish.instruct and not able.instruct:
         raise BadOption(f"{who} takes no instructions (instruct)")
-    if wish.model is not None and wish.model not in able.models:
-        raise BadOption(f"{who} has no model {wish.model!r}{nearest(wish.model, able.models)}")
+    check_model(wish.model, who, able)
     check_options(wish.options or {}, who, able.options)
+
+
+def check_model(model: str | None, who: str, able: Capabilities) -> None:
+    """Raise `BadOption` for a model that an engine has not."""
+    if model is not None and model not in able.models:
+        raise BadOption(f"{who} has no model {model!r}{nearest(model, able.models)}")
 
 
 def check_rate(rate: int | None) -> None:

@@ -55,6 +55,25 @@ def providers_dir() -> Path:
     return data_dir() / "providers"
 
 
+def environments_dir() -> Path:
+    """What `provider install` built: `<id>/<build>/`, a Python environment each, which `provider.toml` names."""
+    return data_dir() / "environments"
+
+
+def models_dir() -> Path:
+    """Models by name: a directory of files each, or `<name>.toml`, which says where they lie."""
+    return data_dir() / "models"
+
+
+def cache_dir() -> Path:
+    """What can be fetched or made again: below `$VOICEBOX_DATA_DIR` if that is set, else the platform's place."""
+    if os.environ.get(DATA_DIR):
+        return data_dir() / "cache"
+    from platformdirs import user_cache_path
+
+    return user_cache_path(_APP, appauthor=False)
+
+
 def state_dir() -> Path:
     """What the daemon remembers and logs: below `$VOICEBOX_DATA_DIR` if that is set, else the platform's place."""
     if os.environ.get(DATA_DIR):

@@ -38,6 +38,7 @@ _PYTHON: dict[str, Any] = {
         list[tuple[_U32, _U32]],
         msgspec.Meta(min_length=1, max_length=wire.MAX_RANGES),
     ],
+    "blob": Annotated[bytes, msgspec.Meta(max_length=wire.MAX_STATE)],
 }
 
 

@@ -131,6 +131,7 @@ class Chunk(Message, tag="Chunk", kw_only=True):
     char_start: int | None = None
     char_end: int | None = None
     marks: list[dict[str, Any]] | None = None
+    state: bytes | None = None
 
 class Reset(Message, tag="Reset", kw_only=True):
     boot: str
@@ -214,6 +215,19 @@ class VoicesReply(Message, tag="VoicesReply", kw_only=True):
     query: int
     voices: list[dict[str, Any]]
 
+class PrepareVoice(Message, tag="PrepareVoice", kw_only=True):
+    query: int
+    provider: str | None = None
+    sample_rate: int
+    text: str | None = None
+    model: str | None = None
+    deadline_ms: int | None = None
+
+class VoicePrepared(Message, tag="VoicePrepared", kw_only=True):
+    query: int
+    provider: str
+    model: str | None = None
+
 class Providers(Message, tag="Providers", kw_only=True):
     query: int
 
@@ -226,6 +240,9 @@ class AddProvider(Message, tag="AddProvider", kw_only=True):
     provider: str
     engine: str | None = None
     program: str | None = None
+    python: str | None = None
+    settings: dict[str, Any] | None = None
+    replace: bool | None = None
 
 class ProviderAdded(Message, tag="ProviderAdded", kw_only=True):
     query: int
@@ -285,17 +302,22 @@ class Ready(Message, tag="Ready", kw_only=True):
     load_ms: float
     device: str | None = None
     vram_bytes: int | None = None
+    vram_used_bytes: int | None = None
+    vram_total_bytes: int | None = None
 
 class Fault(Message, tag="Fault", kw_only=True):
     epoch: int
     code: str
     message: str
     permanent: bool | None = None
+    retry_ms: int | None = None
 
 class Beat(Message, tag="Beat", kw_only=True):
     epoch: int
     steps: int
     vram_bytes: int | None = None
+    vram_used_bytes: int | None = None
+    vram_total_bytes: int | None = None
 
 class Synthesize(Message, tag="Synthesize", kw_only=True):
     boot: str
@@ -314,8 +336,27 @@ class Synthesize(Message, tag="Synthesize", kw_only=True):
     sample_rate: int
     options: dict[str, Any] | None = None
     from_frame: int | None = None
+    state: bytes | None = None
     deadline_ms: int | None = None
     free_slots: list[tuple[int, int]] | None = None
+
+class Prepare(Message, tag="Prepare", kw_only=True):
+    boot: str
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+    sample_rate: int
+    text: str | None = None
+    model: str | None = None
+    deadline_ms: int | None = None
+
+class Prepared(Message, tag="Prepared", kw_only=True):
+    epoch: int
+    req: str
+    attempt: int
+    segment: int
+    model: str | None = None
 
 class Resumed(Message, tag="Resumed", kw_only=True):
     epoch: int

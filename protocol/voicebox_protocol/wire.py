@@ -4,7 +4,8 @@ Plain Python on purpose: the thin client reads it without loading a codec. `voic
 Structs from it, and `docs/protocol.md` prints it; a test holds the three together.
 
 A message is a list of ZeroMQ frames: `MAGIC`, a MessagePack map (the header, at most `MAX_HEADER` bytes, with the kind
-under the key ``kind``), then at most one payload frame whose meaning the kind fixes.
+under the key ``kind``), then at most one payload frame whose meaning the kind fixes, and after that, where the kind has one, the
+frame of a voice prompt.
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ MAX_TEXT = 1024 * 1024
 MAX_FRAME = 8 * 1024 * 1024
 MAX_DESCRIPTORS = 256
 TEXT_WINDOW = 64 * 1024
+MAX_PROMPT = 256 * 1024
+MAX_REFERENCE = MAX_FRAME
+REFERENCE_S = (1, 60)
+MAX_STATE = 48 * 1024
+MAX_STATE_PART = 4 * 1024
 
 PRIORITIES = ("important", "message", "text", "notification", "progress")
 ON_FAILURE = ("segment", "next", "fail")
 SINKS = ("stream", "speaker")
 ACTIONS = ("start", "stop", "restart")
 RESUMED = ("exact", "segment", "next")
-# What a daemon names in `Welcome.features`. resume: it takes `Say.from_segment`.
+# What a daemon names in `Welcome.features`. resume: it takes `Say.from_segment`; cloning: it takes `PrepareVoice`, and `Say` with a prompt.
 RESUME = "resume"
-FEATURES = (RESUME,)
+CLONING = "cloning"
+FEATURES = (RESUME, CLONING)
 MAX_RANGES = 4096
 
 # Types of fields. Text is bounded in characters, lists in items; numbers by their width.
@@ -46,6 +53,7 @@ TYPES = {
     "maps": "list of at most 1024 maps with string keys",
     "descriptors": "list of 1 to 256 lists [arena u32, offset u64, frames u32, crc32 u32]",
     "ranges": "list of 1 to 4096 lists [first u32, last u32], both inclusive",
+    "blob": "binary of at most 48 KiB",
 }
 
 
@@ -60,13 +68,15 @@ class Field(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """One kind of message: `ways` names who may send it to whom, `payload` what its payload frame holds, if any."""
+    """One kind of message: `ways` names who may send it to whom, `payload` what its payload frame holds, if any, and `prompt` what
+    the frame after that does; it may be missing."""
 
     name: str
     ways: tuple[str, ...]
     meaning: str
     fields: tuple[Field, ...]
     payload: str = ""
+    prompt: str = ""
     since: int = 1
 
 
@@ -86,6 +96,11 @@ _EPOCH = Field("epoch", "u32", "the provider's incarnation, as it was told at it
 _ATTEMPT = Field("attempt", "u32", "counts the dispatches of a request; another than the current one is stale", True)
 _SEGMENT = Field("segment", "u32", "index of the segment in the request's text, from 0", True)
 _QUERY = Field("query", "u32", "number chosen by the client; the answer repeats it", True)
+_MEMORY_FIELDS = (
+    Field("vram_bytes", "u64", "memory of an accelerator that the provider itself holds"),
+    Field("vram_used_bytes", "u64", "memory of that accelerator in use, by whatever program"),
+    Field("vram_total_bytes", "u64", "memory that it has"),
+)
 
 _VOICE_FIELDS = (
     Field("voice", "name", "voice id, or provider/voice"),
@@ -97,6 +112,11 @@ _STYLE_FIELDS = (
     Field("speed", "real", "1 is the voice's own pace, 2 twice as fast"),
     Field("pitch", "real", "1 is the voice's own pitch, 2 an octave up"),
     Field("volume", "real", "1 leaves the samples as they are"),
+)
+_REFERENCE_FIELDS = (
+    Field("sample_rate", "u32", "Hz of the recording", True),
+    Field("text", "note", "what is said in it, word for word: the voice comes out closer; null if nobody knows"),
+    Field("model", "name", "the engine's model that is to speak, where it has several"),
 )
 _TERMINAL_FIELDS = (
     _BOOT,
@@ -153,7 +173,11 @@ KINDS: tuple[Kind, ...] = (
             Field("version", "name", "the daemon's version", True),
             Field("pid", "u32", "the daemon's process id", True),
             Field("mode", "id", "how the daemon was started: auto, start or run"),
-            Field("features", "names", "optional abilities: resume (it takes Say.from_segment)"),
+            Field(
+                "features",
+                "names",
+                "optional abilities: resume (it takes Say.from_segment), cloning (it takes PrepareVoice)",
+            ),
             Field("limits", "map", "max_text, text_window (bytes)"),
         ),
     ),
@@ -197,6 +221,7 @@ KINDS: tuple[Kind, ...] = (
             Field("crc32", "u32", "with `from_frame`: CRC-32 of their samples"),
         ),
         payload="text, UTF-8, at most 1 MiB; may be empty if `more`; with `from_segment` only the text from there on",
+        prompt="what VoicePrepared gave, at most 256 KiB: speak like that recording; `voice` is then null or cloned",
     ),
     Kind(
         "Text",
@@ -275,6 +300,7 @@ KINDS: tuple[Kind, ...] = (
             Field("char_start", "u64", "to clients: first character of the segment in the request's text"),
             Field("char_end", "u64", "to clients: one past its last character"),
             Field("marks", "maps", "word times {frame, char_start, char_end}, where the engine knows them"),
+            Field("state", "blob", "from providers: a part of what a successor may go on from, at most 4 KiB"),
         ),
         payload="samples, float32 little-endian mono, -1..1",
     ),
@@ -324,6 +350,29 @@ KINDS: tuple[Kind, ...] = (
         "Answers Voices.",
         (_QUERY, Field("voices", "maps", "{id, provider, name, languages, scripts, gender, kind, default}", True)),
     ),
+    Kind(
+        "PrepareVoice",
+        _C2D,
+        "Let a provider listen to a recording, so that it can speak like it; its turn comes after the segment in work.",
+        (
+            _QUERY,
+            Field("provider", "id", "this provider and no other"),
+            *_REFERENCE_FIELDS,
+            Field("deadline_ms", "u64", "milliseconds from arrival to the answer; 600000 if null"),
+        ),
+        payload="the recording: samples, float32 little-endian mono, -1..1; from 1 to 60 s, at most 8 MiB",
+    ),
+    Kind(
+        "VoicePrepared",
+        _D2C,
+        "Answers PrepareVoice, with what Say takes to speak like the recording; the daemon keeps nothing of it.",
+        (
+            _QUERY,
+            Field("provider", "id", "who listened", True),
+            Field("model", "name", "the model that the prompt is for: Say names it; null if the engine has only one"),
+        ),
+        payload="the voice prompt, at most 256 KiB",
+    ),
     Kind("Providers", _C2D, "Which providers are there, and what can they do?", (_QUERY,)),
     Kind(
         "ProvidersReply",
@@ -344,6 +393,11 @@ KINDS: tuple[Kind, ...] = (
                 "an entry point, module or module:Class; or FILE.py, FILE.py:Class with the file as payload",
             ),
             Field("program", "note", "instead of `engine`: absolute path of a program that speaks the wire"),
+            Field(
+                "python", "note", "with `engine`: absolute path of the Python that runs it; the daemon's own if null"
+            ),
+            Field("settings", "map", "with `engine`: what it is made with"),
+            Field("replace", "bool", "one of this id that was added before makes room, after the segments in its work"),
         ),
         payload="the source of FILE.py, at most 1 MiB; it is kept",
     ),
@@ -432,14 +486,19 @@ KINDS: tuple[Kind, ...] = (
             _EPOCH,
             Field("load_ms", "real", "how long that took", True),
             Field("device", "name", "where it runs"),
-            Field("vram_bytes", "u64", "memory used on an accelerator"),
+            *_MEMORY_FIELDS,
         ),
     ),
     Kind(
         "Fault",
         _P2D,
         "The engine cannot be used.",
-        (_EPOCH, *_ERROR_FIELDS, Field("permanent", "bool", "a restart would not help")),
+        (
+            _EPOCH,
+            *_ERROR_FIELDS,
+            Field("permanent", "bool", "a restart would not help"),
+            Field("retry_ms", "u32", "a restart may help, but not before so many milliseconds have passed"),
+        ),
     ),
     Kind(
         "Beat",
@@ -449,7 +508,7 @@ KINDS: tuple[Kind, ...] = (
         (
             _EPOCH,
             Field("steps", "u64", "grows whenever the engine got on", True),
-            Field("vram_bytes", "u64", "memory used on an accelerator"),
+            *_MEMORY_FIELDS,
         ),
     ),
     Kind(
@@ -470,10 +529,40 @@ KINDS: tuple[Kind, ...] = (
             Field(
                 "from_frame", "u64", "frames that the client already has; answer Resumed, then send only what follows"
             ),
+            Field("state", "blob", "with `from_frame`: what came as `state` with the sound of this segment, joined"),
             Field("deadline_ms", "u64", "milliseconds left"),
             Field("free_slots", "ranges", "slots of the provider's arena that are free again, as in Release"),
         ),
         payload="the segment's text, UTF-8",
+        prompt="what the engine's own `Prepared` gave, or that of another with the same model: speak like that recording",
+    ),
+    Kind(
+        "Prepare",
+        _D2P,
+        "Listen to a recording. Only for engines with `cloning`. Ends in exactly one of Prepared, SegmentFailed, SegmentCancelled.",
+        (
+            _BOOT,
+            _EPOCH,
+            Field("req", "id", "names this preparation", True),
+            _ATTEMPT,
+            Field("segment", "u32", "0", True),
+            *_REFERENCE_FIELDS,
+            Field("deadline_ms", "u64", "milliseconds left"),
+        ),
+        payload="the recording: samples, float32 little-endian mono, -1..1",
+    ),
+    Kind(
+        "Prepared",
+        _P2D,
+        "The recording has been listened to.",
+        (
+            _EPOCH,
+            Field("req", "id", "the preparation", True),
+            _ATTEMPT,
+            _SEGMENT,
+            Field("model", "name", "the model that the prompt is for, where the engine names its models"),
+        ),
+        payload="the voice prompt, at most 256 KiB; the daemon does not look into it",
     ),
     Kind(
         "Resumed",

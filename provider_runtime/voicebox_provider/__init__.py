@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from voicebox_provider.engine import Engine, Extend, Mark, PermanentFault, Utterance
+from voicebox_provider.engine import (
+    DeviceMemory,
+    Engine,
+    Extend,
+    Mark,
+    PermanentFault,
+    Reference,
+    TemporaryFault,
+    Utterance,
+)
 
-__all__ = ["Engine", "Extend", "Mark", "PermanentFault", "Utterance"]
+__all__ = ["DeviceMemory", "Engine", "Extend", "Mark", "PermanentFault", "Reference", "TemporaryFault", "Utterance"]

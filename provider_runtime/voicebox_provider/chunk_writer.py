@@ -60,6 +60,7 @@ class ChunkWriter:
         self._longest = min(request.sample_rate // 2, SLOT_FRAMES)
         self._held = np.zeros(0, np.float32)
         self._marks: deque[Mark] = deque()
+        self._state = b""
         self._seq = 0
         self._replaying = request.from_frame is not None
         self._prefix_frames = 0
@@ -73,6 +74,10 @@ class ChunkWriter:
         sound = checked(samples)
         self._note(marks)
         self._take(self._resampler.write(sound) if self._resampler else sound, last=False)
+
+    def keep(self, state: bytes) -> None:
+        """Let this travel with the sound that is sent next, a part of it with each message."""
+        self._state += state
 
     def finish(self) -> int:
         """Send what is left; gives the frames of the whole segment."""
@@ -162,6 +167,7 @@ class ChunkWriter:
         self, descriptors: list[Descriptor], marks: list[dict[str, Any]] | None, payload: memoryview | None
     ) -> None:
         own = self._request
+        state, self._state = self._state[: wire.MAX_STATE_PART], self._state[wire.MAX_STATE_PART :]
         self._emit(
             Chunk(
                 epoch=own.epoch,
@@ -171,6 +177,7 @@ class ChunkWriter:
                 seq=self._seq,
                 descriptors=descriptors,
                 marks=marks,
+                state=state or None,
             ),
             payload,
         )

@@ -25,6 +25,8 @@ from voicebox_protocol.schema import (
     Message,
     Ping,
     Pong,
+    Prepare,
+    Prepared,
     Ready,
     Release,
     SegmentCancelled,
@@ -45,20 +47,35 @@ EXIT_PERMANENT = 78
 
 _NOTE_CHARS = 4096
 
-SegmentEnd: TypeAlias = SegmentDone | SegmentFailed | SegmentCancelled
+SegmentEnd: TypeAlias = SegmentDone | SegmentFailed | SegmentCancelled | Prepared
 _Key: TypeAlias = tuple[str, int, int]
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One segment to speak. `text` is the payload's bytes; `cancelled` turns true once, from the I/O thread."""
+    """One segment to speak. `text` is the payload's bytes and `prompt` the voice prompt's, None without one; `cancelled` turns
+    true once, from the I/O thread."""
 
     request: Synthesize
     text: bytes
+    prompt: bytes | None = None
     cancelled: bool = False
 
     def is_cancelled(self) -> bool:
         """Whether nobody wants the rest any more."""
+        return self.cancelled
+
+
+@dataclass(eq=False, slots=True)
+class Listening:
+    """One recording to listen to. `audio` is the payload's bytes; `cancelled` as in `Job`."""
+
+    request: Prepare
+    audio: bytes
+    cancelled: bool = False
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
         return self.cancelled
 
 
@@ -69,7 +86,7 @@ class Leave:
     reason: str
 
 
-Delivery: TypeAlias = Job | Leave
+Delivery: TypeAlias = Job | Listening | Leave
 
 
 @dataclass(slots=True)
@@ -100,7 +117,7 @@ class Conversation:
         self._deliver = deliver
         self._release = release
         self._decoder = Decoder(wire.DAEMON_TO_PROVIDER)
-        self._jobs: dict[_Key, Job] = {}
+        self._jobs: dict[_Key, Job | Listening] = {}
         self._state = _State()
         self._welcome_by = now + WELCOME_S
 
@@ -119,6 +136,11 @@ class Conversation:
         """How many messages were dropped because they belong to another life."""
         return self._state.stale
 
+    @property
+    def steps(self) -> int:
+        """How often the engine got on."""
+        return self._state.steps
+
     def step(self) -> None:
         """The engine got on; the next Beat tells. Called from the main thread alone."""
         self._state.steps += 1
@@ -131,7 +153,7 @@ class Conversation:
             return [Error(code=UnsupportedKind.code, message=str(error)[:_NOTE_CHARS], req=error.req)]
         except Malformed as error:
             return [Error(code=BadMessage.code, message=str(error)[:_NOTE_CHARS])]
-        return self._handle(message, frames[2] if len(frames) > 2 else b"", now)
+        return self._handle(message, frames[2] if len(frames) > 2 else b"", frames[3] if len(frames) > 3 else None, now)
 
     def sending(self, message: Message, now: float) -> None:
         """Note what the main thread says: it ends loading, or a segment."""
@@ -166,7 +188,7 @@ class Conversation:
         """When `due` has to be asked next; None if only a message can change anything."""
         return self._state.next_beat if self.welcomed else self._welcome_by
 
-    def _handle(self, message: Message, payload: bytes, now: float) -> list[Message]:
+    def _handle(self, message: Message, payload: bytes, prompt: bytes | None, now: float) -> list[Message]:
         if isinstance(message, Welcome):
             self._welcome(message, now)
         elif isinstance(message, Error):
@@ -176,7 +198,10 @@ class Conversation:
         elif self._is_stale(message):
             self._state.stale += 1
         elif isinstance(message, Synthesize):
-            self._synthesize(message, payload, now)
+            self._release(message.free_slots or [])
+            self._take_on(message, Job(message, payload, prompt), now)
+        elif isinstance(message, Prepare):
+            self._take_on(message, Listening(message, payload), now)
         elif isinstance(message, Cancel):
             self._cancel(message)
         elif isinstance(message, Ping):
@@ -205,10 +230,7 @@ class Conversation:
         epoch = getattr(message, "epoch", None)
         return getattr(message, "boot", None) != self._state.boot or epoch not in (None, self._epoch)
 
-    def _synthesize(self, request: Synthesize, payload: bytes, now: float) -> None:
-        if request.free_slots:
-            self._release(request.free_slots)
-        job = Job(request, payload)
+    def _take_on(self, request: Synthesize | Prepare, job: Job | Listening, now: float) -> None:
         if not self._jobs:
             # Soon: after a rest the daemon wants to know whether we still run. Sound, if it comes sooner, tells it too.
             self._state.next_beat = now + FIRST_BEAT_S
@@ -220,7 +242,7 @@ class Conversation:
         for job in self._matching(wanted):
             job.cancelled = True
 
-    def _matching(self, wanted: Cancel) -> Iterator[Job]:
+    def _matching(self, wanted: Cancel) -> Iterator[Job | Listening]:
         for (req, attempt, segment), job in self._jobs.items():
             if req == wanted.req and wanted.attempt in (None, attempt) and wanted.segment in (None, segment):
                 yield job

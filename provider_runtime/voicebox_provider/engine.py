@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from voicebox_protocol.errors import BadOption
+
 if TYPE_CHECKING:
     # Never at run time: the thread counts of native libraries are fixed before numpy comes in.
     import numpy as np
@@ -43,6 +45,26 @@ class PermanentFault(Exception):
     """
 
 
+class TemporaryFault(Exception):
+    """The engine cannot be used now, and may be later: other programs hold the memory that it needs.
+
+    Raise it from `load`, before much is loaded, with words that say what is lacking. The process ends and is left alone for
+    `retry_s` seconds; then the next request has it tried again.
+    """
+
+    def __init__(self, words: str, retry_s: float = 30.0) -> None:
+        super().__init__(words)
+        self.retry_s = retry_s
+
+
+class DeviceMemory(NamedTuple):
+    """The memory of an accelerator, in bytes: what this process holds of it, what all programs hold, and what it has."""
+
+    own: int
+    used: int | None = None
+    total: int | None = None
+
+
 def _never() -> bool:
     return False
 
@@ -51,18 +73,29 @@ def _unheard() -> None:
     return None
 
 
+def _forgotten(_: bytes) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
     """One segment to speak, already checked against the capability document.
 
-    `voice` is an id from that document (None only if it lists none). `speed`, `pitch` and `volume` are 1 where the
+    `voice` is an id from that document (None only if it lists none, or with `prompt`). `prompt` is what `prepare_voice` gave, of this
+    engine or another of its kind, and in its place: only an engine whose document says `cloning` is given one, and nobody has
+    looked into it before. `speed`, `pitch` and `volume` are 1 where the
     request named none. `seed` is the segment's own, below 2^64: equal utterances of a deterministic engine give equal
     samples. `cancelled()` turns true, from another thread, once nobody wants the rest; `progress()` tells the daemon
     that the engine got on, for stretches in which it yields nothing.
+
+    An engine that is slow may have a successor go on quickly where it died itself: what it gives to `keep` travels with the sound
+    that it yields next, and is `kept`, joined, for whoever has to speak the segment again. That one still yields it from its
+    first sample, the same, but need not think of it again; it keeps only what is new. A segment may keep 48 KiB: more is dropped.
     """
 
     text: str
     voice: str | None = None
+    prompt: bytes | None = None
     language: str | None = None
     model: str | None = None
     instruct: str | None = None
@@ -71,6 +104,23 @@ class Utterance:
     pitch: float = 1.0
     volume: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    kept: bytes = b""
+    keep: Callable[[bytes], None] = _forgotten
+    cancelled: Callable[[], bool] = _never
+    progress: Callable[[], None] = _unheard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A recording of somebody whose voice is wanted: mono samples, shape (frames,), float32, finite, from 1 to 60 s.
+
+    `text` is what is said in it, if the user told. `model` as in `Utterance`, and `cancelled` and `progress` too.
+    """
+
+    samples: Samples
+    sample_rate: int
+    text: str | None = None
+    model: str | None = None
     cancelled: Callable[[], bool] = _never
     progress: Callable[[], None] = _unheard
 
@@ -100,6 +150,15 @@ class Engine(ABC):
         mend; any other exception ends the process too, and it is started again.
         """
 
+    def prepare_voice(self, reference: Reference) -> bytes:  # noqa: ARG002 (for those that can)
+        """What `synthesize` needs to speak like a recording, as bytes that the user keeps: the engine forgets them.
+
+        At most 256 KiB. Only an engine whose document says `cloning` is asked. Equal references should give equal bytes. They come back
+        from anywhere and in any state, so `synthesize` checks them and raises `voicebox_protocol.errors.BadPrompt`; and never are they
+        unpickled. A recording that cannot be used raises `BadReference`; any other exception fails this call alone.
+        """
+        raise BadOption("this engine cannot speak like a recording (cloning)")
+
     @abstractmethod
     def synthesize(self, utterance: Utterance) -> Iterator[Sound]:
         """Speak one segment: arrays of mono samples, shape (frames,), float, -1..1, at the engine's own sample rate.
@@ -114,6 +173,14 @@ class Engine(ABC):
         Cancelling: the iterator is closed between two arrays (`GeneratorExit` in a generator). One that works long on
         an array polls `utterance.cancelled` and returns.
         """
+
+    def device_memory(self) -> DeviceMemory | None:
+        """What the accelerator's memory holds now; None for an engine that uses none, or cannot tell.
+
+        Asked after `load` and at the end of each segment, whose last message waits for it: it should take no longer than a
+        millisecond.
+        """
+        return None
 
     def unload(self) -> None:  # noqa: B027 (most engines have nothing to add)
         """Give everything back. The process ends afterwards; needed only for what outlives it."""

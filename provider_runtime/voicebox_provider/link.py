@@ -16,14 +16,14 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import zmq
 from zmq.backend import Socket
 
 from voicebox_protocol import endpoints, wire
-from voicebox_protocol.schema import Hello, Message, encode
+from voicebox_protocol.schema import Beat, Hello, Message, encode
 from voicebox_protocol.startline import StartLine
 from voicebox_provider import lifeline
 from voicebox_provider.arena import Arena
@@ -76,6 +76,10 @@ class Link:
     def step(self) -> None:
         """The engine got on."""
         self._talk.step()
+
+    def beat(self, memory: Mapping[str, int | None]) -> None:
+        """Say at once that it lives, and what it holds of its device: the fields of Beat."""
+        self.send(Beat(epoch=self._start.epoch, steps=self._talk.steps, **memory))
 
     def receive(self, *, block: bool) -> Delivery | None:
         """The next thing to do; None if there is nothing and `block` is false."""

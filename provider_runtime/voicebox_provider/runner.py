@@ -9,9 +9,10 @@ from collections import deque
 
 from voicebox_protocol.errors import InvalidConfig, ProviderFailed
 from voicebox_protocol.schema import Bye, Fault, Loading, Ready
-from voicebox_provider.conversation import EXIT_LOST, EXIT_OK, EXIT_PERMANENT, Delivery, Job, Leave
-from voicebox_provider.engine import PermanentFault
+from voicebox_provider.conversation import EXIT_LOST, EXIT_OK, EXIT_PERMANENT, Delivery, Job, Leave, Listening
+from voicebox_provider.engine import PermanentFault, TemporaryFault
 from voicebox_provider.link import Link
+from voicebox_provider.preparation import Preparation
 from voicebox_provider.segment import Desk, Segment
 
 _NOTE_CHARS = 4096
@@ -24,8 +25,8 @@ class Runner:
         self._link = link
         self._epoch = epoch
         self._desk = desk
-        self._running: deque[Segment] = deque()
-        self._waiting: deque[Job] = deque()
+        self._running: deque[Segment | Preparation] = deque()
+        self._waiting: deque[Job | Listening] = deque()
         self._leaving: Leave | None = None
 
     def run(self) -> int:
@@ -52,6 +53,7 @@ class Runner:
                 epoch=self._epoch,
                 load_ms=(time.monotonic() - began) * 1000,
                 device=devices[0] if len(devices) == 1 else None,
+                **self._desk.memory_fields(),
             )
         )
 
@@ -76,7 +78,7 @@ class Runner:
     def _work(self) -> None:
         """One array of the segment whose turn it is; an engine that says so has several in work."""
         while self._waiting and len(self._running) < self._desk.offered.concurrency:
-            self._running.append(Segment(self._waiting.popleft(), self._desk))
+            self._running.append(_begun(self._waiting.popleft(), self._desk))
         if self._running:
             segment = self._running.popleft()
             if not segment.step():
@@ -89,18 +91,24 @@ class Runner:
             traceback.print_exc()
 
 
+def _begun(job: Job | Listening, desk: Desk) -> Segment | Preparation:
+    return Segment(job, desk) if isinstance(job, Job) else Preparation(job, desk)
+
+
 def report_fault(link: Link, epoch: int, error: Exception) -> int:
     """Say why the engine cannot be used, in Fault and in the log; gives the process's exit code."""
     permanent = isinstance(error, PermanentFault)
-    if not permanent:
+    told = isinstance(error, PermanentFault | TemporaryFault)
+    if not told:
         traceback.print_exception(error, file=sys.stderr)
-    words = str(error) if permanent else f"{type(error).__name__}: {error}"
+    words = str(error) if told else f"{type(error).__name__}: {error}"
     link.send(
         Fault(
             epoch=epoch,
             code=InvalidConfig.code if permanent else ProviderFailed.code,
             message=words[:_NOTE_CHARS],
             permanent=permanent,
+            retry_ms=round(error.retry_s * 1000) if isinstance(error, TemporaryFault) else None,
         )
     )
     link.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +35,9 @@ class Outlet(Protocol):
     def step(self) -> None:
         """The engine got on."""
 
+    def beat(self, memory: Mapping[str, int | None]) -> None:
+        """Say at once that it lives, and what it holds of its device: the fields of Beat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -47,6 +50,18 @@ class Desk:
     offered: Capabilities
     outlet: Outlet
     arena: Arena | None = None
+
+    def memory_fields(self) -> dict[str, int | None]:
+        """What the engine holds of its device, as fields of Ready and Beat; empty if it holds nothing or cannot tell."""
+        try:
+            found = self.engine.device_memory()
+        except Exception as error:
+            # A device that breaks down fails the segment, or has: it need not take the words about that with it.
+            log_trace(error)
+            return {}
+        if found is None:
+            return {}
+        return {"vram_bytes": found.own, "vram_used_bytes": found.used, "vram_total_bytes": found.total}
 
 
 class Segment:
@@ -68,7 +83,7 @@ class Segment:
         except VoiceboxError as error:
             self._fail(error.code, str(error))
         except Exception as error:
-            _log(error)
+            log_trace(error)
             self._fail(ProviderFailed.code, f"the engine failed with {type(error).__name__}: {error}")
         return True
 
@@ -87,7 +102,7 @@ class Segment:
     def _begin(self) -> ChunkWriter:
         request, desk = self._job.request, self._desk
         self._text = _decoded(self._job.text)
-        wish = requests.utterance(request, self._text, desk.provider, desk.offered)
+        wish = requests.utterance(request, self._text, desk.provider, desk.offered, self._job.prompt)
         asked, self._style = shared(wish, desk.own)
         if self._style.stretches:
             from voicebox_provider.stretch import Stretcher
@@ -96,7 +111,7 @@ class Segment:
         self._writer = ChunkWriter(
             request, desk.outlet.send, own_rate=desk.own.sample_rate, gain=self._style.volume, arena=desk.arena
         )
-        heard = replace(asked, cancelled=self._job.is_cancelled, progress=desk.outlet.step)
+        heard = replace(asked, keep=self._writer.keep, cancelled=self._job.is_cancelled, progress=desk.outlet.step)
         self._sounds = iter(desk.engine.synthesize(heard))
         return self._writer
 
@@ -136,6 +151,9 @@ class Segment:
         )
 
     def _send(self, message: Message) -> None:
+        # First, for the daemon weighs a provider when a segment is done.
+        if memory := self._desk.memory_fields():
+            self._desk.outlet.beat(memory)
         self._desk.outlet.send(message)
 
     def _close(self) -> None:
@@ -144,7 +162,7 @@ class Segment:
         try:
             getattr(sounds, "close", lambda: None)()
         except Exception as error:
-            _log(error)
+            log_trace(error)
 
 
 def _parts(sound: Sound) -> tuple[Samples, Sequence[Mark]]:
@@ -158,7 +176,7 @@ def _decoded(payload: bytes) -> str:
         raise InvalidText(f"the segment is not UTF-8 at byte {error.start}") from None
 
 
-def _log(error: Exception) -> None:
+def log_trace(error: Exception) -> None:
     """Where it broke, without the words of the error: they may quote the text, which no log may hold."""
     trace = "".join(traceback.format_tb(error.__traceback__))
     sys.stderr.write(f"the engine raised {type(error).__name__}:\n{trace}")

@@ -20,7 +20,7 @@ from typing import Any
 
 SLOWEST_S = 10
 MEMORY_MB = 2048
-OURS = ["voicebox_protocol", "voicebox_client", "voiceboxd", "jsonschema", "json"]
+OURS = ["voicebox_protocol", "voicebox_client", "voicebox_provider", "voiceboxd", "jsonschema", "json"]
 ODD: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**32, 2**63, 2**64 - 1, -(2**63), 0.0, -0.5, 1e308, float("nan"), float("inf"),
     "", "a", "ü😀", "x" * 65, b"\x00", [], {}, [[]], {"": None}, {"$ref": "#"}, [0, 0, 1, 0],

@@ -17,11 +17,13 @@ import zmq
 
 from tests.unit.protocol import golden
 from voicebox_client.connection import _unpack
+from voicebox_client.voice_prompt import VoicePrompt
 from voicebox_protocol import fit, schema, wire
-from voicebox_protocol.errors import BadOption, VoiceboxError
+from voicebox_protocol.errors import BadOption, BadPrompt, VoiceboxError
 from voicebox_protocol.plain import is_plain
 from voicebox_protocol.schema import Decoder, Malformed
 from voicebox_protocol.startline import StartLine
+from voicebox_provider import voice_prompt
 from voiceboxd import dispatcher, segmentation
 from voiceboxd.candidates import Candidate, Undecided, Wish
 from voiceboxd.choice import choose
@@ -105,11 +107,9 @@ def document(data: bytes) -> None:
         schema.Say(boot="b", req="r"),
         schema.Say(boot="b", req="r", language="en", speed=1.1, voice="a", options={"n": 1}),
     ):
-        try:
-            chosen = choose(say, [Candidate("p", able, None)], Wish())
-        except VoiceboxError:
-            continue
-        assert not isinstance(chosen, Undecided)
+        for cloned in (False, True):
+            with contextlib.suppress(VoiceboxError):
+                assert not isinstance(choose(say, [Candidate("p", able, None)], Wish(), cloned=cloned), Undecided)
 
 
 _FROM_PROVIDERS = Decoder(wire.PROVIDER_TO_DAEMON)
@@ -137,6 +137,10 @@ def documents() -> Iterator[bytes]:
             "speed": [0.5, 2.0],
             "pitch": None,
             "runner": ["volume"],
+            "cloning": True,
+            "cloning_models": ["m"],
+            "languages": ["en"],
+            "scripts": ["Latn"],
             "models": ["m"],
             "devices": ["cpu"],
             "memory_bytes": 1 << 40,
@@ -200,6 +204,39 @@ def frames(data: bytes) -> None:
     assert len(rest) == (len(data) if payload else 0)
 
 
+# --- voice prompts
+
+
+def prompt(data: bytes) -> None:
+    """What an engine reads; all of it can be used."""
+    with contextlib.suppress(BadPrompt):
+        read = voice_prompt.decode(data, book_size=64)
+        assert voice_prompt.decode(voice_prompt.encode(read)) == read
+        assert read.code_steps.shape[1] == voice_prompt.BOOKS
+        assert len(read.speaker)
+
+
+def prompts() -> Iterator[bytes]:
+    known: dict[str, Any] = {"format": 1, "key": "0f" * 32, "model": "m", "revision": "r", "embedding": bytes(8)}
+    yield msgpack.packb({**known, "mode": "x_vector"})
+    yield msgpack.packb({**known, "mode": "in_context", "codes": bytes(range(64)), "text": "Nobody spoke."})
+
+
+def kept_prompt(data: bytes) -> None:
+    """What a client reads from a file."""
+    with contextlib.suppress(BadPrompt):
+        read = VoicePrompt._read(data, "a file")
+        assert 0 < len(read.data) <= wire.MAX_PROMPT
+        assert read.provider
+
+
+def kept_prompts() -> Iterator[bytes]:
+    for model in ("m", None):
+        yield msgpack.packb(
+            {"kind": "voicebox voice prompt", "format": 1, "provider": "p", "model": model, "prompt": b"prompt"}
+        )
+
+
 # --- text
 
 
@@ -256,5 +293,7 @@ TARGETS: dict[str, Target] = {
     "capabilities": Target(document, documents, structured=True),
     "options": Target(options, option_pairs, structured=True),
     "client-frames": Target(frames, partial(headers, wire.DAEMON_TO_CLIENT), structured=True),
+    "voice-prompt": Target(prompt, prompts, structured=True),
+    "kept-voice-prompt": Target(kept_prompt, kept_prompts, structured=True),
     "segmenter": Target(text, texts, longest=1024),
 }

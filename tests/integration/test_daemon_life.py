@@ -350,7 +350,7 @@ def test_status_of_a_daemon_at_rest_and_at_work(tmp_path: Path) -> None:
         assert rest["providers"][0]["state"] == "stopped"
         assert rest["daemon"]["socket"] == str(daemon.place.runtime / "control.sock")
         with WireClient(daemon.place) as client:
-            client.say("[[sleep:1000]]Hello.")
+            client.say("[[sleep:20000]]Hello.")
             eventually(lambda: daemon.status()["providers"][0]["state"] == "busy", "it speaks")
             work = json.loads(daemon.place.voicebox("status", "--json").stdout)
         assert work["requests"]["active"] == 1
@@ -360,5 +360,5 @@ def test_status_of_a_daemon_at_rest_and_at_work(tmp_path: Path) -> None:
         assert provider["rss_bytes"] == provider["workers"][0]["rss_bytes"] > 1_000_000
         assert set(provider) >= {
             "id", "kind", "engine", "version", "state", "pid", "standby_pid", "workers", "epoch", "restarts", "rss_bytes",
-            "device", "vram_used_bytes", "reason",
+            "device", "vram_bytes", "vram_used_bytes", "vram_total_bytes", "reason",
         }  # fmt: skip

@@ -136,6 +136,7 @@ def test_docs_list_the_places_of_the_code(monkeypatch: pytest.MonkeyPatch, tmp_p
         "runtime directory": (places.runtime_dir, "XDG_RUNTIME_DIR"),
         "data": (places.data_dir, "XDG_DATA_HOME"),
         "log": (places.log_dir, "XDG_STATE_HOME"),
+        "cache": (places.cache_dir, "XDG_CACHE_HOME"),
         "configuration": (places.config_file, "XDG_CONFIG_HOME"),
     }
     for variable in (places.RUNTIME_DIR, places.DATA_DIR, places.CONFIG, "TMPDIR", "TEMP", "TMP"):

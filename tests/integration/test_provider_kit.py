@@ -36,6 +36,7 @@ BROKEN = {
     "Mindful": ("seeds", "Text"),
     "BornAnew": ("second life", "Text"),
     "Swears": ("resume", "A provider's conversation 5."),
+    "Gullible": ("cloning", "A provider's conversation 11."),
     "Stubborn": ("cancel", "A provider's conversation 6."),
     "Unaware": ("stale", "Messages"),
     "Swallows": ("emoji", "A provider's conversation 5."),
@@ -276,6 +277,13 @@ def test_a_provider_in_another_language_keeps_the_protocol_and_speaks(place: Pla
 
 def test_the_engine_that_the_broken_ones_are_made_of_is_whole() -> None:
     assert broken(tried(f"{PROVIDERS}/broken.py:Sound")) == []
+
+
+def test_one_that_only_clones_keeps_the_protocol_with_the_voice_of_a_recording() -> None:
+    only = [part for check in ("cloning", "undeclared", "seeds", "answers", "exit") for part in ("--only", check)]
+    report = tried(f"{PROVIDERS}/broken.py:Listener", *only)
+    assert broken(report) == []
+    assert "ok" in [each["result"] for each in report["checks"] if each["check"] == "cloning"]
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -54,9 +54,9 @@ class WireClient:
         self.dealer.close(linger=0)
         self.context.term()
 
-    def send(self, kind: str, payload: bytes | None = None, **fields: Any) -> None:
-        frames = [wire.MAGIC, msgpack.packb({"kind": kind, **fields})]
-        self.dealer.send_multipart(frames if payload is None else [*frames, payload])
+    def send(self, kind: str, payload: bytes | None = None, prompt: bytes | None = None, **fields: Any) -> None:
+        frames = [wire.MAGIC, msgpack.packb({"kind": kind, **fields}), payload, prompt]
+        self.dealer.send_multipart([frame for frame in frames if frame is not None])
 
     def receive(self, within: float = 30.0) -> tuple[dict[str, Any], bytes]:
         assert self.dealer.poll(int(within * 1000)), f"no message within {within} s"
@@ -112,10 +112,10 @@ class WireClient:
         self.door.sendall(self.welcome["token"].encode() + b"\n")
         assert self.door.recv(16) == b"OK\n"
 
-    def say(self, text: str, *, req: str | None = None, **fields: Any) -> str:
+    def say(self, text: str, *, req: str | None = None, prompt: bytes | None = None, **fields: Any) -> str:
         """Ask for speech; gives the request's name."""
         req = req or secrets.token_hex(8)
-        self.send("Say", text.encode(), boot=self.boot, req=req, **fields)
+        self.send("Say", text.encode(), prompt, boot=self.boot, req=req, **fields)
         return req
 
     def until_end(self, req: str, *, credit: bool = True) -> Ending:

@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 
 from voicebox_protocol.capabilities import Capabilities, Voice
+from voicebox_protocol.errors import BadPrompt
 from voicebox_protocol.schema import Chunk, Message, Resumed, SegmentDone
 from voicebox_provider import conversation, greeting, lifeline, requests
-from voicebox_provider.engine import Engine, Extend, Utterance
+from voicebox_provider.engine import Engine, Extend, Reference, Utterance
 from voicebox_provider.link import Link
 
 if TYPE_CHECKING:
@@ -226,6 +227,30 @@ class Breathless(Sound):
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
         text = " ".join(word[:40] for word in utterance.text.split())
         yield from super().synthesize(replace(utterance, text=text))
+
+
+class Listener(Sound):
+    """Nothing is wrong with it either: it has no voice but those of recordings."""
+
+    voices: ClassVar = ()
+
+    def capabilities(self) -> Capabilities:
+        return msgspec.structs.replace(super().capabilities(), cloning=True, languages=["en"], scripts=["Latn"])
+
+    def prepare_voice(self, reference: Reference) -> bytes:
+        return b"loud as %.6f" % abs(reference.samples).max()
+
+    def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
+        if not (utterance.prompt or b"").startswith(b"loud as 0.3") or len(utterance.prompt or b"") != 16:
+            raise BadPrompt("it was not made here")
+        yield from super().synthesize(utterance)
+
+
+class Gullible(Listener):
+    """Speaks whatever the voice prompt is."""
+
+    def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
+        yield from super().synthesize(replace(utterance, prompt=b"loud as 0.300000"))
 
 
 class Leaky(Sound):

@@ -19,8 +19,9 @@ for needed in ("transformers", "qwen_tts"):
 from voicebox_provider.engine import PermanentFault  # noqa: E402
 from voicebox_provider.engines.qwen.frames import Captured, Decoder, Prompt, capture  # noqa: E402
 from voicebox_provider.engines.qwen.layers import Stack  # noqa: E402
+from voicebox_provider.engines.qwen.noise import uniforms  # noqa: E402
 from voicebox_provider.engines.qwen.package import load  # noqa: E402
-from voicebox_provider.engines.qwen.sampling import FirstBook, Sampling, uniforms  # noqa: E402
+from voicebox_provider.engines.qwen.sampling import FirstBook, Sampling  # noqa: E402
 
 from . import oracle  # noqa: E402
 
@@ -78,11 +79,11 @@ def greedy(pair: Callable[[str], Pair]) -> Callable[[str, bool], Greedy]:
 def margins(both: Pair, asked: Captured, codes: Any) -> Any:
     """By how much each of the codes (F, 16) that are likeliest is likelier than the next."""
     first, other = both.decoder.teacher_forced(asked.prompt, codes)
-    book = FirstBook(first.shape[1], both.decoder._end, asked.sampling.repetition_penalty, first.device)
+    book = FirstBook(first.shape[1], both.decoder._end, first.device)
     scores = []
     for step, frame in enumerate(codes):
-        scores.append(book.scores(first[step : step + 1], step))
-        book.say(frame[:1])
+        scores.append(book.scores(first[step : step + 1], torch.tensor([step])))
+        book.say(frame[:1], asked.sampling.repetition_penalty)
     top = torch.cat((torch.stack(scores).topk(2).values, other.topk(2).values), 1)
     return top[..., 0] - top[..., 1]
 
@@ -167,7 +168,7 @@ def test_the_end_of_speech_waits_for_two_frames(checkpoint: Callable[[str], Path
     asked = capture(mine, request.method, **request.asked)
     # The likeliest of all from the first step on.
     with torch.inference_mode():
-        eager = decoder._begin(asked.prompt, 1)[0] * 10
+        eager = decoder._talker.prefill(asked.prompt.embeds[0])[0] * 10
     for wrapper in (theirs, mine):
         wrapper.model.talker.codec_head.weight.data[decoder._end] = eager.clone()
     codes = torch.stack(list(decoder.frames(asked.prompt, asked.sampling, 0, most=asked.most)))
@@ -192,19 +193,46 @@ def test_whoever_stops_listening_may_ask_again(pair: Callable[[str], Pair]) -> N
     assert spoken(both, asked, seed=1).equal(whole)
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, oracle.GREEDY, {"repetition_penalty": 1.9}], ids=["sampled", "greedy", "penalty"]
+)
+@pytest.mark.parametrize("kind", ["custom_voice", "in_context"])
+def test_what_was_spoken_already_is_gone_on_from(
+    kind: str, settings: dict[str, Any], pair: Callable[[str], Pair]
+) -> None:
+    """Heard in one go: the text that is due, the noise and what may not be repeated are those of the step at which it goes on."""
+    request = oracle.ask(kind, non_streaming_mode=False, max_new_tokens=50, **settings)
+    both = pair(request.variant)
+    asked = captured(both, request)
+    whole = spoken(both, asked, seed=5)
+    text = asked.prompt.trailing_text.shape[1]
+    assert 2 < text < len(whole) - 3
+    for begun in (0, 1, 2, text - 1, text, text + 3, len(whole) - 1):
+        rest = both.decoder.frames(asked.prompt, asked.sampling, 5, most=asked.most, given=whole[:begun])
+        assert torch.stack(list(rest)).equal(whole[begun:])
+
+
+def test_nothing_follows_what_was_spoken_whole(pair: Callable[[str], Pair]) -> None:
+    both = pair("custom_voice")
+    asked = captured(both, oracle.ask("custom_voice"))
+    given = torch.zeros(5, 16, dtype=torch.int64)
+    for most in (4, 5):
+        assert list(both.decoder.frames(asked.prompt, asked.sampling, 0, most=most, given=given)) == []
+
+
 def test_frames_come_one_by_one(pair: Callable[[str], Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     both = pair("custom_voice")
     asked = captured(both, oracle.ask("custom_voice"))
     steps = 0
 
-    def counted(self: Stack, inputs: Any) -> Any:
+    def counted(self: Stack, inputs: Any, *where: Any) -> Any:
         nonlocal steps
         steps += self is both.decoder._talker
-        return step(self, inputs)
+        return step(self, inputs, *where)
 
-    step = Stack.step
-    monkeypatch.setattr(Stack, "step", counted)
-    for number, codes in enumerate(both.decoder.frames(asked.prompt, asked.sampling, 0, most=6)):
+    step = Stack.step_at
+    monkeypatch.setattr(Stack, "step_at", counted)
+    for number, codes in enumerate(both.decoder.frames(asked.prompt, asked.sampling, 0, most=6), 1):
         assert codes.shape == (16,)
         assert steps == number
 
@@ -217,6 +245,9 @@ def test_the_cache_grows_with_the_utterance(pair: Callable[[str], Pair]) -> None
     long = list(fresh.frames(asked.prompt, asked.sampling, 0, most=300))
     assert len(long) == 300
     assert torch.stack(short).equal(torch.stack(long[:3]))
+    asked = captured(both, oracle.ask("custom_voice"))
+    longer = islice(fresh.frames(asked.prompt, asked.sampling, 0, most=900), 3)
+    assert torch.stack(list(longer)).equal(spoken(both, asked, seed=0)[:3]), "the noise was lost on the way"
 
 
 def test_nothing_is_said_where_nothing_may_be(pair: Callable[[str], Pair]) -> None:

@@ -59,6 +59,17 @@ _TALKERS: dict[str, dict[str, Any]] = {
         "text_vocab_size": 320,
         "initializer_range": 0.1,
     },
+    "1.7b": {
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "rope_scaling": {"interleaved": True, "mrope_section": [24, 20, 20], "rope_type": "default"},
+        "text_hidden_size": 2048,
+        "text_vocab_size": 151936,
+    },
     "0.6b": {
         "hidden_size": 1024,
         "intermediate_size": 3072,
@@ -136,6 +147,9 @@ _CODEC_DECODERS: dict[str, dict[str, Any]] = {
     },
 }
 _BOOK_SIZES = {"tiny": 64, "0.6b": 2048}
+# The two sizes differ in the talker alone.
+for _same in (_PREDICTORS, _SPEAKER_ENCODERS, _CODEC_ENCODERS, _CODEC_DECODERS, _BOOK_SIZES):
+    _same["1.7b"] = _same["0.6b"]  # type: ignore[index]
 
 
 def write(
@@ -196,7 +210,7 @@ def _config(variant: str, scale: str, tokens: dict[str, int], dtype: str) -> dic
     shift = book_size - _BOOK_SIZES["0.6b"]
     speakers = _SPEAKERS if variant == "custom_voice" else {}
     predictor = {**_PREDICTORS[scale], "vocab_size": book_size, "num_code_groups": 16, "rope_theta": 1000000}
-    if variant == "voice_design":
+    if variant == "voice_design" and scale != "1.7b":
         predictor["hidden_size"] //= 2
     talker = {
         **_TALKERS[scale],
@@ -215,7 +229,7 @@ def _config(variant: str, scale: str, tokens: dict[str, int], dtype: str) -> dic
         "architectures": ["Qwen3TTSForConditionalGeneration"],
         "model_type": "qwen3_tts",
         "tokenizer_type": "qwen3_tts_tokenizer_12hz",
-        "tts_model_size": "1b7" if variant == "voice_design" else "0b6",
+        "tts_model_size": "1b7" if variant == "voice_design" or scale == "1.7b" else "0b6",
         "tts_model_type": variant,
         "im_start_token_id": tokens["<|im_start|>"],
         "im_end_token_id": tokens["<|im_end|>"],

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from voicebox_protocol import wire
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.schema import Fault, Hello, Loading, Message, Ready
-from voicebox_provider.conformance import sentences
+from voicebox_provider.conformance import recording, sentences
 from voicebox_provider.conformance.budget import Budget
 from voicebox_provider.conformance.life import Life
 from voicebox_provider.conformance.spoken import Spoken, breaches
 from voicebox_provider.conformance.target import Target
-from voicebox_provider.conformance.verdicts import ANSWERS, READY, Breach, Broken
+from voicebox_provider.conformance.verdicts import ANSWERS, CLONES, READY, Breach, Broken
 
 HELLO_S = 15.0
 LOAD_S = 120.0
@@ -35,6 +36,7 @@ class Bench:
         self._epochs = 0
         self._life: Life | None = None
         self._reference: Spoken | None = None
+        self._prompt: bytes | None = None
 
     # --- lives
 
@@ -55,14 +57,14 @@ class Bench:
         if self._life is None or not self._life.alive:
             self.load(self.begin())
         assert self._life is not None
-        return self._life
+        return self._with_voice(self._life)
 
     @contextmanager
     def another(self) -> Iterator[Life]:
         """A second process of the same provider, loaded."""
         with self._new() as life:
             self.load(life)
-            yield life
+            yield self._with_voice(life)
 
     def close(self) -> None:
         """End the life on trial."""
@@ -96,8 +98,29 @@ class Bench:
 
     @property
     def voice(self) -> Voice | None:
-        """The voice that speaks when none is named."""
-        return self.able.default_voice()
+        """The voice that speaks when none is named: that of a recording, for who has no other."""
+        return self.able.default_voice() or self.able.cloned_voice()
+
+    def _with_voice(self, life: Life) -> Life:
+        """A life that can speak: who has no voice of its own gets that of a recording."""
+        if self.able.cloning and not self.able.voices and life.prompt is None:
+            if self._prompt is None:
+                self._prompt = self.listen_to_recording(life)
+            life.prompt = self._prompt
+        return life
+
+    def listen_to_recording(self, life: Life) -> bytes:
+        """The voice prompt of a recording of ours. Raises `Broken`."""
+        end = life.prepare(recording.recording(), recording.RATE)
+        if not isinstance(end, tuple):
+            said = f"{getattr(end, 'code', '')} ({getattr(end, 'message', '')})"
+            raise Broken(
+                CLONES, f"a recording of {recording.SECONDS} s gave {type(end).__name__} {said} instead of Prepared"
+            )
+        _, prompt = end
+        if not 0 < len(prompt) <= wire.MAX_PROMPT:
+            raise Broken(CLONES, f"Prepared brought {len(prompt)} bytes; a voice prompt has 1 to {wire.MAX_PROMPT}")
+        return prompt
 
     @property
     def first(self) -> str:
@@ -150,7 +173,8 @@ class Bench:
         """Have something said that can be said. Raises `Broken` unless it is heard."""
         spoken = self.ask(text, life, **wishes)
         if not spoken.done or not spoken.audible:
-            asked = ", ".join(f"{name} {value}" for name, value in wishes.items())
+            told = {name: value for name, value in wishes.items() if name != "prompt" and value is not None}
+            asked = ", ".join(f"{name} {value}" for name, value in told.items())
             raise Broken(paragraph, f"“{text[:40]}”" + (f" ({asked})" if asked else "") + f" gave {spoken.words()}")
         return spoken
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from voicebox_protocol import wire
@@ -78,7 +80,9 @@ def document(bench: Bench) -> str:
     names = [voice.id for voice in able.voices]
     for bad, words in (
         ("tts" not in able.kinds, f"kinds are {able.kinds}; there is no tts among them"),
-        (not names, "it lists no voice"),
+        (not names and not able.cloning, "it lists no voice"),
+        (able.cloning and not able.languages, "it clones, but lists no language"),
+        (not set(able.cloning_models) <= set(able.models), "a cloning model is none of its models"),
         (len(set(names)) < len(names), "two voices have the same id"),
         (sum(voice.default for voice in able.voices) > 1, "more than one voice is the default"),
         (able.deterministic and not able.fingerprint, "it is deterministic, but has no fingerprint"),
@@ -133,7 +137,8 @@ def stale(bench: Bench) -> str:
     """What belongs to another life of the daemon or the provider is dropped."""
     life, rate = bench.life, bench.able.sample_rate
     for name, value in (("boot", "another-boot"), ("epoch", life.start.epoch + 1)):
-        life.ask(bench.first, **{"sample_rate": rate, name: value})
+        wishes: dict[str, Any] = {"sample_rate": rate, name: value}
+        life.ask(bench.first, **wishes)
         if not life.silent(_SILENCE_S):
             said = type(life.hear(1.0, MESSAGES)[0]).__name__
             raise Broken(MESSAGES, f"a Synthesize with a stale {name} was answered with {said}")

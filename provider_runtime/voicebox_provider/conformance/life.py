@@ -16,12 +16,24 @@ import psutil
 import zmq
 
 from voicebox_protocol import __version__, endpoints, wire
-from voicebox_protocol.schema import Cancel, Decoder, Exit, Hello, Malformed, Message, Synthesize, Welcome, encode
+from voicebox_protocol.schema import (
+    Cancel,
+    Decoder,
+    Exit,
+    Hello,
+    Malformed,
+    Message,
+    Prepare,
+    Prepared,
+    Synthesize,
+    Welcome,
+    encode,
+)
 from voicebox_protocol.startline import StartLine
 from voicebox_provider.conformance.budget import Budget
 from voicebox_provider.conformance.spoken import ENDS, Spoken
 from voicebox_provider.conformance.target import Target
-from voicebox_provider.conformance.verdicts import ANSWERS, MESSAGES, Broken
+from voicebox_provider.conformance.verdicts import ANSWERS, CLONES, MESSAGES, Broken
 
 BOOT = "conformance"
 ANSWER_S = 60.0
@@ -39,6 +51,7 @@ class Life:
         self._decoder = Decoder(wire.PROVIDER_TO_DAEMON)
         self._identity: bytes | None = None
         self._attempts = 0
+        self.prompt: bytes | None = None
         directory = directory / str(epoch)
         directory.mkdir(mode=0o700)
         self._log = directory / "log"
@@ -160,30 +173,49 @@ class Life:
 
     # --- speaking
 
-    def say(self, message: Message, payload: bytes | None = None, **unknown: Any) -> None:
+    def say(self, message: Message, payload: bytes | None = None, prompt: bytes | None = None, **unknown: Any) -> None:
         """Send a message; `unknown` are fields that no version has."""
         header = encode(message)
         if unknown:
             header = msgspec.msgpack.encode({**msgspec.msgpack.decode(header), **unknown})
-        self.send(header, payload)
+        self.send(header, payload, prompt)
 
-    def send(self, header: bytes, payload: bytes | None = None) -> None:
+    def send(self, header: bytes, payload: bytes | None = None, prompt: bytes | None = None) -> None:
         """Send a header as it is."""
-        frames = [self._identity or b"", wire.MAGIC, header]
-        self._router.send_multipart(frames if payload is None else [*frames, payload])
+        frames = [self._identity or b"", wire.MAGIC, header, payload, prompt]
+        self._router.send_multipart([frame for frame in frames if frame is not None])
 
     def welcome(self, hello: Hello) -> None:
         """Answer Hello."""
         proto = wire.agree(hello.proto_min, hello.proto_max) or wire.PROTO_MAX
         self.say(Welcome(proto=proto, boot=BOOT, session=self.start.provider, version=__version__, pid=os.getpid()))
 
-    def ask(self, text: str, **wishes: Any) -> Synthesize:
-        """Send a Synthesize, every one as another attempt."""
+    def ask(self, text: str, *, prompt: bytes | None = None, **wishes: Any) -> Synthesize:
+        """Send a Synthesize, every one as another attempt; with the life's own voice prompt if it has one and none is given."""
         self._attempts += 1
         standard = {"boot": BOOT, "epoch": self.start.epoch, "req": "trial", "attempt": self._attempts, "segment": 0}
         asked = Synthesize(**{**standard, "seed": 7, "sample_rate": 24000, **wishes})
-        self.say(asked, text.encode(), not_known_in_this_version=[1])
+        self.say(asked, text.encode(), self.prompt if prompt is None else prompt, not_known_in_this_version=[1])
         return asked
+
+    def prepare(self, audio: bytes, sample_rate: int) -> Message | tuple[Message, bytes]:
+        """Send a Prepare; the terminal message, with the voice prompt if it is Prepared."""
+        self._attempts += 1
+        own = Prepare(
+            boot=BOOT,
+            epoch=self.start.epoch,
+            req="recording",
+            attempt=self._attempts,
+            segment=0,
+            sample_rate=sample_rate,
+        )
+        self.say(own, audio)
+        while True:
+            message, payload = self.hear(ANSWER_S, CLONES)
+            if isinstance(message, Prepared):
+                return message, payload
+            if isinstance(message, ENDS):
+                return message
 
     def cancel(self, asked: Synthesize, epoch: int | None = None) -> None:
         """Stop it; with another `epoch`, a stale Cancel."""

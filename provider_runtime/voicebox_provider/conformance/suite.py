@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from voicebox_provider.conformance import checks_life, checks_sound, checks_text
+from voicebox_provider.conformance import checks_cloning, checks_life, checks_sound, checks_text
 from voicebox_provider.conformance.bench import Bench
 from voicebox_provider.conformance.verdicts import Broken, Skipped, Verdict
 
@@ -37,6 +37,7 @@ CHECKS: dict[str, Check] = {
     "seeds": checks_sound.seeds,
     "second life": checks_sound.second_life,
     "resume": checks_sound.resume,
+    "cloning": checks_cloning.cloning,
     "cancel": checks_life.cancel,
     "stale": checks_life.stale,
     "unknown": checks_life.unknown,

@@ -61,6 +61,25 @@ def test_status_tells_the_whole_reason_of_one_in_trouble_below_it(
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"vram_bytes": 4_200_000_000}, "cuda:1: 4200 MB its own"),
+        (
+            {"vram_bytes": 4_200_000_000, "vram_used_bytes": 9_000_000_000, "vram_total_bytes": 24_000_000_000},
+            "cuda:1: 4200 MB its own, 9000 of 24000 MB in use",
+        ),
+    ],
+)
+def test_status_tells_of_the_accelerators_memory_below_the_provider_that_uses_it(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], told: dict[str, int], line: str
+) -> None:
+    one = {**STATUS["providers"][0], "device": "cuda:1", **told}
+    daemon.script = answering({**STATUS, "providers": [one]})
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"    {line}"
+
+
 def test_status_tells_of_each_process_where_there_are_several(
     daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:

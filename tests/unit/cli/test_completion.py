@@ -30,6 +30,8 @@ def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         (["daemon", "re"], ["restart"]),
         (["config", "get", "speech."], ["speech.voice", "speech.provider", "speech.resume_patience_s"]),
         (["say", "--prov"], ["--provider"]),
+        (["provider", "install", "pytorch-c"], ["pytorch-cpu", "pytorch-cuda"]),
+        (["model", "add", "Qwen/Qwen3-TTS-12Hz-0.6B-C"], ["Qwen/Qwen3-TTS-12Hz-0.6B-CustomVoice"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], expected: list[str]) -> None:

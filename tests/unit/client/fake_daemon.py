@@ -83,9 +83,10 @@ class FakeDaemon:
     ) -> None:
         self.script = script or speak
         self.boot = boot
-        self.features = ["resume"]
+        self.features = ["resume", "cloning"]
         self.received: list[Any] = []
         self.texts: dict[str, bytes] = {}
+        self.prompts: dict[str, bytes] = {}
         self.version = "0.1.0"
         self.mode = "auto"
         self.pid = os.getpid()
@@ -230,6 +231,8 @@ class FakeDaemon:
         to, magic, header, *payload = self._router.recv_multipart()
         message = self._decoder.message(magic, header)
         text = payload[0] if payload else b""
+        if len(payload) > 1:
+            self.prompts[message.req] = payload[1]
         if isinstance(message, (schema.Say, schema.Text)):
             self.texts[message.req] = self.texts.get(message.req, b"") + text
         if isinstance(message, schema.Hello):

@@ -67,7 +67,9 @@ async def departed(daemon: FakeDaemon, count: int = 1) -> None:
 # --- the surface
 
 
-@pytest.mark.parametrize("name", ["say", "status", "voices", "providers", "stop", "shutdown", "connect"])
+@pytest.mark.parametrize(
+    "name", ["say", "prepare_voice", "status", "voices", "providers", "stop", "shutdown", "connect"]
+)
 def test_both_voiceboxes_take_the_same(name: str) -> None:
     plain, waiting = (inspect.signature(getattr(kind, name)).parameters for kind in (Voicebox, AsyncVoicebox))
     assert list(plain) == list(waiting)

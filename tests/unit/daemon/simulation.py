@@ -22,7 +22,7 @@ import msgspec
 import psutil
 import pytest
 
-from voicebox_protocol import schema, wire
+from voicebox_protocol import errors, schema, wire
 from voicebox_protocol.arena import FEATURE, SLOT_BYTES
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.configuration import Config, ProviderConfig
@@ -37,7 +37,7 @@ from voiceboxd.provider_gateway import ProviderGateway
 from voiceboxd.registry import Installed
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
-from voiceboxd.worker import Door, Worker, Workshop
+from voiceboxd.worker import Door, Vram, Worker, Workshop
 
 BOOT = "b00t"
 FRAMES_PER_CHAR = 800
@@ -56,7 +56,10 @@ ABLE = Capabilities(
     deterministic=True,
     fingerprint="f",
     max_chars=100,
+    cloning=True,
+    languages=["en"],
 )
+RECORDING = bytes(4 * 8000)
 # A suspect has a successor, and one that ends is not there for long.
 _COUNTED = frozenset({fsm.Phase.STARTING, fsm.Phase.LOADING, fsm.Phase.READY, fsm.Phase.BUSY})
 
@@ -130,9 +133,9 @@ class PaperArenas(Arenas):
 
 @dataclass
 class Job:
-    """One segment that a process has been given. `proven`: it has shown that it repeats what was delivered already."""
+    """One segment, or recording, that a process has been given. `proven`: it has shown that it repeats what was delivered already."""
 
-    asked: schema.Synthesize
+    asked: schema.Synthesize | schema.Prepare
     chars: int
     frames: int
     proven: bool
@@ -223,7 +226,7 @@ class Process:
             worker._process = None
             worker._unshare()
         self._gone.set()
-        worker.device = worker.vram_bytes = None
+        worker.device, worker.vram = None, Vram()
         if worker.epoch == self.epoch:
             worker.post(
                 fsm.Exited(f"code {code}", code, self._simulation.chance.random(), worker._foreman.has_place(worker))
@@ -253,6 +256,8 @@ class Process:
         job = self._jobs[0]
         if job.cancelled:
             self._finish(schema.SegmentCancelled(**self._names(job)))
+        elif isinstance(job.asked, schema.Prepare):
+            self._finish(schema.Prepared(**self._names(job)), b"prompt")
         elif not job.proven:
             job.proven = True
             self.say(schema.Resumed(**self._names(job), frames=job.frames, crc32=_silence(job.frames)[1]))
@@ -291,9 +296,9 @@ class Process:
             self._free += range(first, last + 1)
         assert len(self._free) == len(set(self._free)), "a slot is free once"
 
-    def _finish(self, end: schema.Message) -> None:
+    def _finish(self, end: schema.Message, payload: bytes | None = None) -> None:
         del self._jobs[0]
-        self.say(end)
+        self.say(end, payload)
 
     def _names(self, job: Job) -> dict[str, Any]:
         asked = job.asked
@@ -307,6 +312,9 @@ class Process:
                 case schema.Synthesize(from_frame=start):
                     self._hear_of(message.free_slots or [])
                     self._jobs.append(Job(message, len(payload.decode()), start or 0, proven=not start))
+                case schema.Prepare():
+                    assert payload == RECORDING
+                    self._jobs.append(Job(message, 0, 0, proven=True))
                 case schema.Cancel():
                     self._cancel(message)
                 case schema.Release():
@@ -343,6 +351,7 @@ class Simulation:
         self.born_held = False
         self.needless: list[str] = []
         self.ends: dict[str, End] = {}
+        self.answers: dict[tuple[str, int], schema.Message] = {}
         self.tally = Tally()
         self.timers = VirtualTimers()
         link: Any = SimpleNamespace(send=self._to_process)
@@ -400,6 +409,19 @@ class Simulation:
     def cancel(self, req: str) -> None:
         self.dispatcher.cancel(self._session(req), req)
 
+    def prepare(self, session: str, query: int, **wishes: Any) -> None:
+        """A client has a recording listened to; it has an answer, sooner or later."""
+        own = self._sessions.setdefault(session, SimpleNamespace(id=session, attached=True))
+        ask = schema.PrepareVoice(query=query, sample_rate=8000, **wishes)
+        try:
+            self.dispatcher.prepare_voice(own, ask, RECORDING)
+        except errors.QueueFull as error:
+            self.send(ToClient(session, schema.Error(code=error.code, message="", query=query)))
+
+    def leave(self, session: str) -> None:
+        """A client is gone."""
+        self.dispatcher.session_closed(session)
+
     def acknowledge(self, req: str) -> None:
         self.dispatcher.acknowledge(self._session(req), req)
 
@@ -425,6 +447,10 @@ class Simulation:
             case schema.Done() | schema.Failed() | schema.Cancelled():
                 assert message.req not in self.ends, f"{message.req} ends for a second time"
                 self.ends[message.req] = message
+            case schema.VoicePrepared() | schema.Error():
+                key = effect.session, message.query or 0
+                assert key not in self.answers, f"{key} is answered for a second time"
+                self.answers[key] = message
             case schema.Chunk():
                 assert message.req not in self.ends, f"{message.req} sounds after its end"
                 assert message.seq == self._heard[message.req], f"{message.req} sounds out of order"
@@ -473,7 +499,9 @@ class Simulation:
         if sum(phase in _COUNTED for phase in phases) > actor.entry.config.workers + 2:
             self.needless.append(f"{actor.id} at {self.clock.now:.1f}: {[str(phase) for phase in phases]}")
 
-    def _to_process(self, peer: bytes, header: bytes, payload: bytes | None = None) -> bool:
+    def _to_process(
+        self, peer: bytes, header: bytes, payload: bytes | None = None, prompt: bytes | None = None
+    ) -> bool:
         process = next((each for each in self.processes if each.peer == peer), None)
         if process is None:
             return False
@@ -545,6 +573,9 @@ class Simulation:
         ledger = self.dispatcher.ledger
         assert not ledger.requests
         assert not ledger._slots
+        recordings = self.dispatcher.preparing.book
+        assert not recordings.open
+        assert not recordings._slots
         assert not any(window.reserved_bytes for window in ledger.windows.values())
         assert not [req for req in self.ends if "running" in self.outcomes(req)]
         assert self.arenas.used == len(self.lent) == 0

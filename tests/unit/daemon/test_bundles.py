@@ -22,6 +22,35 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert bundles.read(settled).command == ["/bin/" + WEIRD]
 
 
+def test_settings_and_interpreter_are_read_back(tmp_path: Path) -> None:
+    settings = {
+        "model": WEIRD,
+        "models": {WEIRD: "/x", "b c": "/y"},
+        "n": 1,
+        "x": 0.5,
+        "on": True,
+        "list": ["a", {"b": 2}],
+    }
+    own = ProviderConfig(engine="m:C", python="/some where/python", settings=settings)
+    settled = bundles.settle(bundles.stage(tmp_path, "p", own, b""), "p")
+    assert bundles.read(settled) == own
+
+
+def test_what_no_file_of_settings_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="None"):
+        bundles.stage(tmp_path, "p", ProviderConfig(engine="m:C", settings={"x": None}), b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_takes_the_place_of_another(tmp_path: Path) -> None:
+    for number in (1, 2):
+        staged = bundles.stage(tmp_path, "p", ProviderConfig(engine="m:C", settings={"n": number}), b"")
+        assert bundles.settle(staged, "p") == tmp_path / "p"
+        bundles.discard(staged)
+    assert bundles.read(tmp_path / "p").settings == {"n": 2}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p"]
+
+
 @pytest.mark.parametrize("engine", ["mine.py", "mine.py:Mine"])
 def test_a_file_is_kept_and_named_by_its_full_path(tmp_path: Path, engine: str) -> None:
     settled = bundles.settle(bundles.stage(tmp_path, "p", ProviderConfig(engine=engine), b"x = 1"), "p")
@@ -68,12 +97,13 @@ def test_the_configuration_may_change_one_or_disable_it(tmp_path: Path) -> None:
         bundles.settle(bundles.stage(tmp_path, name, ProviderConfig(engine="m:C"), b""), name)
     config = Config(
         provider={
-            "a": ProviderConfig(load_s=3.0, settings={"x": 1}),
+            "a": ProviderConfig(load_s=3.0, settings={"x": 1}, python="/other/python"),
             "b": ProviderConfig(enabled=False),
             "c": ProviderConfig(engine="other:C"),
         }
     )
     found = registry.installed(config, tmp_path)
     assert (found["a"].config.engine, found["a"].config.load_s, found["a"].config.settings) == ("m:C", 3.0, {"x": 1})
+    assert found["a"].config.python is None
     assert "b" not in found
     assert (found["c"].config.engine, found["c"].source) == ("other:C", registry.CONFIG)

@@ -85,6 +85,44 @@ def test_the_named_one_speaks_else_the_default(fields: dict[str, object], expect
     assert chosen(**fields) == expected
 
 
+SEVERAL = Candidate(
+    "several",
+    able(
+        Voice(id="ryan", languages=["en"], models=["preset"]),
+        Voice(id="designed", languages=["en"], models=["design"]),
+        Voice(id="both", languages=["de"]),
+        models=["preset", "design"],
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "ryan"),
+        ({"model": "preset"}, "ryan"),
+        ({"model": "design"}, "designed"),
+        ({"model": "design", "voice": "both"}, "both"),
+        ({"model": "design", "language": "de"}, "both"),
+        ({"voice": "designed"}, "designed"),
+    ],
+)
+def test_the_model_that_is_named_speaks_with_a_voice_of_its_own(fields: dict[str, object], expected: str) -> None:
+    assert chosen([SEVERAL], provider="several", **fields) == ("several", expected)
+
+
+def test_a_voice_of_another_model_is_refused_with_those_of_its_own() -> None:
+    with pytest.raises(errors.NoSuchVoice, match="'design' does not speak so; its voices: designed, both"):
+        chosen([SEVERAL], voice="several/ryan", model="design")
+    with pytest.raises(errors.BadOption, match="did you mean 'design'"):
+        chosen([SEVERAL], voice="several/ryan", model="desing")
+
+
+def test_one_that_has_no_voice_yet_is_said_so() -> None:
+    with pytest.raises(errors.ProviderFailed, match="bare has no voice yet"):
+        chosen([Candidate("bare", able())], provider="bare")
+
+
 def test_the_users_defaults_stand_before_ours() -> None:
     assert chosen(wish=Wish(provider="other")) == ("other", "dora")
     assert chosen(wish=Wish(voice="carl")) == ("other", "carl")

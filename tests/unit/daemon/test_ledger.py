@@ -66,6 +66,11 @@ def pieces(sound: bytes, counts: Iterable[int]) -> tuple[list[tuple[int, int, in
     return described, sound[:at]
 
 
+def thought(sound: bytes, frames: int) -> bytes:
+    """What an engine keeps that has come so far: a byte for each frame."""
+    return sound[: 4 * frames : 4]
+
+
 @dataclass
 class Job:
     """One segment that an incarnation was told to speak."""
@@ -78,6 +83,7 @@ class Job:
     seq: int = 0
     proof_owed: bool = False
     cancelled: bool = False
+    kept: int = 0
 
     @property
     def name(self) -> tuple[str, int, str, int]:
@@ -90,7 +96,8 @@ class Job:
 
     def next_chunk(self, counts: Iterable[int]) -> tuple[schema.Chunk, bytes]:
         described, payload = pieces(self.sound[4 * self.sent :], counts)
-        return schema.Chunk(**self.common, seq=self.seq, descriptors=described), payload
+        state = thought(self.sound, self.sent + len(payload) // 4)[self.kept :]
+        return schema.Chunk(**self.common, seq=self.seq, descriptors=described, state=state), payload
 
     def proof(self) -> schema.Resumed:
         crc = zlib.crc32(self.sound[: 4 * self.sent])
@@ -204,6 +211,9 @@ class House:
         salt = (effect.epoch, message.attempt)
         sound = samples(ASSIGNMENTS[effect.provider], message.seed, text, salt)
         job = Job(effect.provider, effect.epoch, message, sound, message.from_frame or 0)
+        if message.state is not None:
+            assert message.state == thought(sound, job.sent)
+            job.kept = len(message.state)
         job.proof_owed = message.from_frame is not None
         assert not job.proof_owed or ASSIGNMENTS[effect.provider].deterministic
         self.jobs[job.name] = job
@@ -331,6 +341,7 @@ class House:
         assert (effects is not None) == self.current(job)
         job.seq += len(counts)
         job.sent += sum(counts)
+        job.kept += len(message.state)
         self.do(effects)
 
     def prove(self, job: Job) -> None:
@@ -779,6 +790,50 @@ def test_a_deterministic_provider_goes_on_where_it_broke_off() -> None:
     assert [(run["epoch"], run["outcome"]) for run in end.attempts] == [(1, "failed"), (2, "done")]
 
 
+def test_what_an_engine_kept_goes_to_its_successor_once_and_whole() -> None:
+    house, listener, job = begun(EXACT)
+    assert job.order.state is None
+    house.lose("exact")
+    job = again(house, listener)
+    assert job.order.state == thought(job.sound, 10)
+    house.prove(job)
+    house.chunk(job, [4])
+    house.lose("exact")
+    assert again(house, listener).order.state == thought(job.sound, 14)
+
+
+def test_what_was_kept_is_forgotten_with_the_sound_that_it_belongs_to() -> None:
+    house, listener, job = begun(WILD, on_failure="segment")
+    house.break_off(job)
+    assert again(house, listener).order.state is None
+
+
+def test_nothing_is_continued_from_what_an_engine_thought_before_it_failed() -> None:
+    house, listener, job = begun(EXACT)
+    house.break_off(job)
+    order = again(house, listener).order
+    assert (order.from_frame, order.state) == (10, None)
+
+
+def test_more_than_a_header_holds_is_not_kept_at_all() -> None:
+    house, listener, _ = begun(EXACT)
+    work = house.ledger.requests[listener.say.req].work
+    assert work is not None
+    work.keep(bytes(wire.MAX_STATE))
+    work.keep(b"more")
+    house.lose("exact")
+    assert again(house, listener).order.state is None
+
+
+def test_a_provider_may_not_bury_the_daemon_in_state() -> None:
+    house, _, job = begun(EXACT)
+    described, payload = pieces(job.sound[40:], [1])
+    state = bytes(wire.MAX_STATE_PART + 1)
+    message = schema.Chunk(**job.common, seq=2, descriptors=described, state=state)
+    with pytest.raises(Violation, match="state"):
+        house.ledger.chunk("exact", 1, message, payload, house.now)
+
+
 def test_another_sound_than_before_is_skipped_by_default_and_said_so() -> None:
     house, listener, _ = begun(EXACT)
     house.lose("exact")
@@ -1197,8 +1252,13 @@ def test_a_request_is_remembered_after_its_end_and_belongs_to_its_session() -> N
     assert not house.ledger.knows("never")
 
 
-@pytest.mark.parametrize(("on_failure", "resumed"), [(None, "next"), ("next", "next"), ("segment", "exact")])
-def test_a_repetition_that_takes_too_long_gives_way_to_the_next_sentence(on_failure: str | None, resumed: str) -> None:
+@pytest.mark.parametrize(
+    ("on_failure", "kept", "resumed"),
+    [(None, False, "next"), ("next", False, "next"), ("segment", False, "exact"), ("next", True, "exact")],
+)
+def test_a_repetition_that_takes_too_long_gives_way_to_the_next_sentence(
+    on_failure: str | None, kept: bool, resumed: str
+) -> None:
     """A huge model that needs half a minute to say ten seconds again would be half a minute of silence."""
     house = House()
     listener = house.say("A first sentence. A second one.", EXACT, on_failure=on_failure)
@@ -1208,6 +1268,9 @@ def test_a_repetition_that_takes_too_long_gives_way_to_the_next_sentence(on_fail
     house.finish(job)
     job = house.dispatch(request)
     house.chunk(job, [len(job.sound) // 8])
+    assert request.work is not None
+    assert request.work.state
+    request.work.state = request.work.state if kept else b""
     house.lose(EXACT.provider)
     house.finish_everything()
     assert listener.ends[0].resumed == resumed

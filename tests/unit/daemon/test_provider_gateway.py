@@ -29,7 +29,7 @@ class Door:
         self.actor = SimpleNamespace(
             id="p", capabilities=None, worker=lambda epoch: self.worker if epoch == self.worker.epoch else None
         )
-        link = SimpleNamespace(send=lambda peer, header, payload=None: self.sent.append((peer, header)))
+        link = SimpleNamespace(send=lambda peer, header, payload=None, prompt=None: self.sent.append((peer, header)))
         self.gateway = ProviderGateway(link, "b00t", self.tally)
         self.gateway.actors["p"] = self.actor
         self.floor = SimpleNamespace(provider_described=lambda _: None, from_provider=self._from_provider)
@@ -64,6 +64,26 @@ def test_one_that_cannot_say_what_it_can_do_is_welcomed_and_heard_out() -> None:
     assert len(door.sent) == 1
     door.take(wire.MAGIC, schema.encode(schema.Fault(epoch=3, code="INVALID_CONFIG", message="why", permanent=True)))
     assert door.events[-1] == fsm.Faulted("why", permanent=True)
+
+
+def test_one_that_cannot_now_says_when_to_try_again() -> None:
+    door = Door()
+    door.hello()
+    fault = schema.Fault(epoch=3, code="PROVIDER_FAILED", message="no memory", permanent=False, retry_ms=1500)
+    door.take(wire.MAGIC, schema.encode(fault))
+    assert door.events[-1] == fsm.Faulted("no memory", permanent=False, rest=1.5)
+
+
+def test_what_is_known_of_the_devices_memory_is_what_was_told_last() -> None:
+    door = Door()
+    door.hello()
+    ready = schema.Ready(epoch=3, load_ms=1.0, device="cuda", vram_bytes=5, vram_used_bytes=7, vram_total_bytes=9)
+    door.take(wire.MAGIC, schema.encode(ready))
+    assert (door.worker.device, door.worker.vram) == ("cuda", (5, 7, 9))
+    door.take(wire.MAGIC, schema.encode(schema.Beat(epoch=3, steps=1, vram_bytes=6)))
+    assert door.worker.vram == (6, 7, 9)
+    door.take(wire.MAGIC, schema.encode(schema.Ready(epoch=3, load_ms=1.0)))
+    assert (door.worker.device, door.worker.vram) == (None, (None, None, None))
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "é", "秘密"])

@@ -120,6 +120,7 @@ ARROWS = [
     (Phase.STARTING, Exited("x", 1, 0.5), Phase.BACKOFF, []),
     (Phase.LOADING, Loaded(), Phase.READY, [Up()]),
     (Phase.LOADING, Faulted("no weights", permanent=True), Phase.KILLING, [Kill()]),
+    (Phase.LOADING, Faulted("no memory", permanent=False, rest=30.0), Phase.KILLING, [Kill()]),
     (Phase.LOADING, Exited("x", 78, 0.5), Phase.FAILED, [Lost(1, "x", gone=True)]),
     (Phase.READY, JobStarted(), Phase.BUSY, []),
     (Phase.READY, StopAsked("enough"), Phase.DRAINING, [Leave("enough")]),
@@ -448,6 +449,30 @@ def test_a_permanent_fault_is_never_restarted() -> None:
     assert life.send(Demand(speak=True)) == []
 
 
+def test_one_that_cannot_now_is_left_alone_for_as_long_as_it_said_and_tried_at_the_next_request() -> None:
+    """Memory that others hold does not come back sooner for being asked for five times in a row."""
+    life = at(Phase.LOADING)
+    for epoch in (1, 2, 3, 4, 5, 6, 7):
+        life.send(Faulted("no memory", permanent=False, rest=30.0))
+        assert life.send(Exited("x", 1, 0.5)) == [Lost(epoch, "no memory", gone=True)]
+        assert life.phase is Phase.QUARANTINED
+        assert life.wait(29.9) == life.send(Demand(speak=True)) == []
+        assert life.phase is Phase.QUARANTINED
+        assert life.wait(0.2) == []
+        assert life.phase is Phase.STOPPED
+        assert life.send(Demand(speak=True), HelloCame()) == [Spawn(epoch + 1)]
+    # It has not failed: what comes now is the first failure in a row.
+    life.send(Exited("it died", 1, 0.5))
+    assert life.phase is Phase.BACKOFF
+    assert life.state.history.failures == 1
+
+
+def test_one_that_cannot_now_does_not_say_for_how_long_it_is_left_alone() -> None:
+    life = at(Phase.LOADING)
+    life.send(Faulted("no memory", permanent=False, rest=1e6), Exited("x", 1, 0.5))
+    assert life.state.due == life.now + LIMITS.restart.rest
+
+
 def fail_once(life: Life) -> list[Effect]:
     effects = life.send(Exited("it died", 1, 0.5))
     if life.state.wake_at is not None:
@@ -531,7 +556,7 @@ EVENTS = st.one_of(
     st.just(HelloCame()),
     st.builds(Extended, st.floats(0, 500)),
     st.just(Loaded()),
-    st.builds(Faulted, st.just("fault"), st.sampled_from([False, False, True])),
+    st.builds(Faulted, st.just("fault"), st.sampled_from([False, False, True]), st.none() | st.floats(0, 200)),
     st.builds(Heard, st.none() | st.integers(0, 50), st.booleans()),
     st.just(JobStarted()),
     st.builds(JobEnded, st.booleans(), st.booleans()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -188,14 +189,16 @@ def test_sound_kept_for_later_never_keeps_the_segment_that_is_due_waiting(simula
 
 
 class Mischief:
-    """Owns one random course of events: requests, deaths, doubts, stops, and time."""
+    """Owns one random course of events: requests, recordings if asked for, deaths, doubts, stops, and time."""
 
-    def __init__(self, simulate: Simulate, seed: int) -> None:
+    def __init__(self, simulate: Simulate, seed: int, *, recordings: bool = False) -> None:
         self._chance = chance = random.Random(seed)
         names = "pq" if chance.random() < 0.5 else "p"
         able = msgspec.structs.replace(ABLE, deterministic=chance.random() < 0.7, concurrency=chance.choice([1, 1, 2]))
         self.simulation = simulate({name: self._provider() for name in names}, seed=seed, capabilities=able)
         self.asked: dict[str, bool] = {}
+        self.recorded: list[tuple[str, int]] = []
+        self._queries = itertools.count(1)
         # Out of a hundred, about; processes do what they should for the rest.
         self._deeds: dict[Callable[[], None], float] = {
             self._say: 12,
@@ -214,6 +217,9 @@ class Mischief:
             self._pass_time: 10,
             self._get_on: 37,
         }
+
+        if recordings:
+            self._deeds |= {self._prepare: 6, self._leave: 0.5}
 
     def _provider(self) -> ProviderConfig:
         return provider(
@@ -239,12 +245,31 @@ class Mischief:
             if req in self.simulation.ends:
                 self.simulation.acknowledge(req)
         for _ in range(200):
-            if len(self.simulation.ends) == len(self.asked):
+            if len(self.simulation.ends) == len(self.asked) and not self.unanswered:
                 break
             self.simulation.run(1.0, step=1.0)
         self.simulation.run(1200.0, step=100.0)
 
+    @property
+    def unanswered(self) -> set[tuple[str, int]]:
+        """Questions whose client is still there."""
+        return set(self.recorded) - set(self.simulation.answers)
+
     # --- what may happen
+
+    def _prepare(self) -> None:
+        """By clients of their own, whose requests nobody counts."""
+        session, query = self._chance.choice("cd"), next(self._queries)
+        self.recorded.append((session, query))
+        wishes: dict[str, Any] = {"deadline_ms": self._chance.choice([None, 3000])}
+        if self._chance.random() < 0.5:
+            wishes["provider"] = self._some_provider()
+        self.simulation.prepare(session, query, **wishes)
+
+    def _leave(self) -> None:
+        session = self._chance.choice("cd")
+        self.simulation.leave(session)
+        self.recorded = [key for key in self.recorded if key[0] != session or key in self.simulation.answers]
 
     def _say(self) -> None:
         chance, req = self._chance, f"r{len(self.asked)}"
@@ -283,7 +308,11 @@ class Mischief:
             process.exit()
 
     def _stop(self) -> None:
-        self.simulation.gateway.actors[self._some_provider()].stop("by hand")
+        provider = self._some_provider()
+        self.simulation.gateway.actors[provider].stop("by hand")
+        if self.simulation.dispatcher.waiting(provider):
+            # Who stops one waits until it has spoken all; otherwise it is a restart.
+            self.simulation.gateway.actors[provider].want()
 
     def _describe(self) -> None:
         self.simulation.gateway.actors[self._some_provider()].describe()
@@ -306,6 +335,17 @@ def test_whatever_happens_every_request_ends_once_and_nothing_is_left_of_it(simu
     mischief.go_on()
     mischief.settle()
     assert set(mischief.simulation.ends) == set(mischief.asked), "somebody waits for ever"
+    mischief.simulation.check_rest()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_whatever_happens_every_recording_has_one_answer(simulate: Simulate, seed: int) -> None:
+    """Beside requests, which it neither holds up nor ends."""
+    mischief = Mischief(simulate, seed, recordings=True)
+    mischief.go_on()
+    mischief.settle()
+    assert set(mischief.simulation.ends) == set(mischief.asked), "somebody waits for ever"
+    assert not mischief.unanswered, "somebody with a recording waits for ever"
     mischief.simulation.check_rest()
 
 

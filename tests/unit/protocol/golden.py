@@ -33,6 +33,7 @@ VALUES: dict[str, Any] = {
     "maps": [{"frame": 0}, {"frame": 2**40, "word": "é"}],
     "descriptors": [[0, 0, 2400, 0xDEADBEEF], [2**32 - 1, 2**64 - 1, 1, 0]],
     "ranges": [[0, 0], [7, 2**32 - 1]],
+    "blob": b"\x00\xff of any kind",
 }
 
 

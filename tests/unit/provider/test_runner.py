@@ -136,6 +136,46 @@ def test_an_engine_whose_extra_is_missing_says_how_to_get_it(short_dir: str) -> 
         assert peer.exit_code() == 78
 
 
+def test_one_that_cannot_now_says_when_to_try_again(short_dir: str) -> None:
+    with provider(short_dir, fail_load=True, fault_retry_s=2.5) as peer:
+        peer.greet()
+        fault = peer.expect(Fault)
+        assert (fault.permanent, fault.retry_ms, fault.message) == (False, 2500, "as the setting says")
+        assert peer.exit_code() == 1
+
+
+def test_the_devices_memory_is_told_when_loaded_and_before_each_segments_end(short_dir: str) -> None:
+    """Before it: the daemon weighs a provider when it hears that a segment is done."""
+    with provider(short_dir, device="cuda:1", vram=[500, 700, 900], vram_growth=100) as peer:
+        ready = peer.load()
+        assert (ready.device, *memory_of(ready)) == ("cuda:1", 500, 700, 900)
+        for grown, text in ((100, "hello"), (200, "[[fail:0]]hello")):
+            peer.ask(text)
+            said = [peer.hear()[0]]
+            while not isinstance(said[-1], SegmentDone | SegmentFailed):
+                said.append(peer.hear()[0])
+            assert isinstance(said[-2], Beat)
+            assert memory_of(said[-2]) == (500 + grown, 700 + grown, 900)
+
+
+def memory_of(message: Ready | Beat) -> tuple[int | None, ...]:
+    return message.vram_bytes, message.vram_used_bytes, message.vram_total_bytes
+
+
+def test_an_engine_without_a_device_tells_of_none(short_dir: str) -> None:
+    with provider(short_dir) as peer:
+        assert memory_of(peer.load()) == (None, None, None)
+        peer.ask("hello")
+        while not isinstance(said := peer.hear()[0], SegmentDone):
+            assert not isinstance(said, Beat) or memory_of(said) == (None, None, None)
+
+
+def test_an_engine_that_cannot_tell_of_its_device_speaks_all_the_same(short_dir: str) -> None:
+    with provider(short_dir, vram=["no number"]) as peer:
+        assert memory_of(peer.load()) == (None, None, None)
+        assert_whole(peer.speak("hello"))
+
+
 def test_volume_scales_the_samples(short_dir: str) -> None:
     with provider(short_dir) as peer:
         peer.load()

@@ -242,8 +242,8 @@ def _decoded(path: Path, content: bytes, kind: type[_T]) -> _T:
         raise PermanentFault(f"{path} is damaged: {error}; {_AGAIN}") from None
 
 
-def _weights(place: Path) -> list[Path]:
-    """The files of the model and of its codec."""
+def weight_files(place: Path) -> list[Path]:
+    """The files of the model; the last one is its codec's."""
     codec = place / _CODEC / _WEIGHTS
     index = place / _INDEX
     if (place / _WEIGHTS).exists() or not index.exists():
@@ -260,7 +260,7 @@ def _revision(place: Path, small: dict[Path, bytes]) -> str:
     for path, content in small.items():
         digest.update(f"{path.relative_to(place).as_posix()} {len(content)}\n".encode())
         digest.update(content)
-    for path in _weights(place):
+    for path in weight_files(place):
         digest.update(f"{path.relative_to(place).as_posix()} ".encode())
         for part in _sampled(path):
             digest.update(part)

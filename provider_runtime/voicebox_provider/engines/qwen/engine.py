@@ -1,4 +1,4 @@
-"""Qwen3-TTS on PyTorch: one checkpoint in a directory, spoken frame by frame.
+"""Qwen3-TTS on PyTorch: checkpoints in directories, one of them loaded at a time, spoken frame by frame.
 
 The weights are Apache-2.0, and so is the package qwen-tts that reads them. Nothing is ever downloaded.
 """
@@ -8,31 +8,48 @@ from __future__ import annotations
 import platform
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voicebox_protocol.errors import ProviderFailed
-from voicebox_provider.engine import Engine, Extend, PermanentFault, Utterance
-from voicebox_provider.engines.qwen import checkpoint, guards, offer, package
+from voicebox_provider.engine import Engine, Extend, PermanentFault, Reference, TemporaryFault, Utterance
+from voicebox_provider.engines.qwen import (
+    checkpoint,
+    cloning,
+    device,
+    footprint,
+    guards,
+    kept,
+    models,
+    offer,
+    package,
+    processor,
+)
+from voicebox_provider.engines.qwen.marks import harmless
 from voicebox_provider.native_threads import thread_count
+from voicebox_provider.patience import steadily
 from voicebox_provider.settings import check_settings
 
 if TYPE_CHECKING:
     import torch
 
     from voicebox_protocol.capabilities import Capabilities
-    from voicebox_provider.engine import Samples
+    from voicebox_provider.engine import DeviceMemory, Samples
+    from voicebox_provider.engines.qwen.checkpoint import Checkpoint
     from voicebox_provider.engines.qwen.codec import CodecDecoder
     from voicebox_provider.engines.qwen.frames import Decoder
+    from voicebox_provider.voice_prompt import VoicePrompt
 
 _CPU = "cpu"
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 _DRIVER = Path("/dev/nvidiactl")
-_SETTINGS = ("model", "device", "dtype", "loop", "threads")
+_SETTINGS = ("model", "models", "device", "dtype", "quantize", "loop", "threads")
 _DTYPES = ("float32", "bfloat16")
+_QUANTIZE = ("auto", "none", "int8")
 _LOOPS = ("own", "reference")
 _LOADING_MS = 300_000
 # The first sound after one frame, then more and more at once: each portion costs something of its own.
@@ -42,17 +59,16 @@ _REMEMBERED = 256
 _WARM_UP = "Yes."
 _WARM_UP_FRAMES = 3
 
-_MARKS = re.compile(r"<\|[^<>]*\|>|<tts_[^<>]*>")
-
 # What the package has for each variant, and what it is to take of an utterance.
 _METHODS = {
     "custom_voice": ("generate_custom_voice", ("speaker", "instruct")),
     "voice_design": ("generate_voice_design", ("instruct",)),
+    "base": ("generate_voice_clone", ("voice_clone_prompt",)),
 }
 
 
 class QwenEngine(Engine):
-    """One checkpoint on one device. With `loop = "reference"` the package's own loop speaks in place of ours."""
+    """Checkpoints on one device, one at a time. With `loop = "reference"` the package's own loop speaks in place of ours."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
@@ -61,54 +77,91 @@ class QwenEngine(Engine):
         self._device = _device(settings)
         self._dtype = _one_of(settings, "dtype", _DTYPES if self._device == _CPU else _DTYPES[::-1])
         self._loop = _one_of(settings, "loop", _LOOPS)
-        self._checkpoint = checkpoint.read(Path(_text(settings, "model")).expanduser())
-        if self._checkpoint.variant not in _METHODS:
-            raise PermanentFault(
-                f"{self._checkpoint.name} speaks only like a recording, and there is no way to give it one yet"
-            )
+        self._int8 = _int8(_one_of(settings, "quantize", _QUANTIZE), possible=self._own_on_cpu())
+        self._models = models.read(settings)
+        default = self._models.default
         package.require()
+        if default is not None:
+            # The one that is loaded, or is to be.
+            self._checkpoint = default
         self._strayed: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._wrapper: Any = None
         self._decoder: Decoder | None = None
         self._codec: CodecDecoder | None = None
 
     def capabilities(self) -> Capabilities:
+        nothing = offer.nothing(self._device, version("qwen-tts"))
+        return self._models.document(self._capabilities_of) or nothing
+
+    def _capabilities_of(self, checkpoint: Checkpoint) -> Capabilities:
         packages = [f"{package} {version(package)}" for package in ("qwen-tts", "torch", "transformers")]
-        how = (self._checkpoint.revision, self._loop, self._dtype, self._device, f"{self._threads} threads")
+        numbers = f"{self._dtype} and int8" if self._int8 else self._dtype
+        how = (checkpoint.revision, self._loop, numbers, self._device, f"{self._threads} threads")
         return offer.capabilities(
-            self._checkpoint,
+            checkpoint,
             device=self._device,
             fingerprint=", ".join((*packages, *how, f"cpu {platform.machine()}")),
             version=version("qwen-tts"),
         )
 
     def load(self, extend: Extend) -> None:
-        extend(_LOADING_MS, f"reading {self._checkpoint.name}")
+        first = self._models.default
+        extend(_LOADING_MS, f"reading {first.name}" if first else models.NONE_YET)
+        import torch
+
+        torch.set_num_threads(self._threads)
+        device.compute(self._device, self._dtype)
+        if first is None:
+            # Ready for the model that it will be given: whatever is missing besides is told now.
+            package.import_qwen_tts()
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        """Load the current model, and warm it up."""
         import torch
 
         from voicebox_provider.engines.qwen.codec import CodecDecoder
         from voicebox_provider.engines.qwen.frames import Decoder
+        from voicebox_provider.engines.qwen.graphs import Graphs
 
-        torch.set_num_threads(self._threads)
-        _probe(self._device)
-        self._wrapper = package.load(self._checkpoint.directory, getattr(torch, self._dtype), self._device)
+        size = footprint.weights(checkpoint.weight_files(self._checkpoint.directory), self._dtype)
+        device.admit(size, name=self._checkpoint.name, device=self._device, dtype=self._dtype)
+        with device.explained(self._device):
+            self._wrapper = package.load(self._checkpoint.directory, getattr(torch, self._dtype), self._device)
         codec = self._wrapper.model.speech_tokenizer.model
         # In float32 whatever the rest is in: it is what is heard. The package's own is not needed any more, and is large.
         self._codec = CodecDecoder(codec.decoder.float())
         del codec.decoder
         if self._loop == "own":
-            self._decoder = Decoder(self._wrapper.model)
-        voice, instruct = self.capabilities().voices[0].id, "calm" if self._checkpoint.needs_instruct else None
+            graphs = None if self._device == _CPU else Graphs()
+            self._decoder = Decoder(self._wrapper.model, int8=self._int8, graphs=graphs)
         stream = self._codec.stream()
-        for codes in self._frames(Utterance(text=_WARM_UP, voice=voice, instruct=instruct), 0, _WARM_UP_FRAMES):
+        for codes in self._frames(self._warm_up(), 0, _WARM_UP_FRAMES):
             stream.decode(codes[:, None])
 
+    def _own_on_cpu(self) -> bool:
+        return self._loop == "own" and self._device == _CPU
+
+    def _warm_up(self) -> Utterance:
+        if self._checkpoint.variant == "base":
+            return Utterance(text=_WARM_UP, prompt=cloning.nobody(self._wrapper, self._checkpoint))
+        voice = self._capabilities_of(self._checkpoint).voices[0].id
+        return Utterance(text=_WARM_UP, voice=voice, instruct="calm" if self._checkpoint.needs_instruct else None)
+
+    def prepare_voice(self, reference: Reference) -> bytes:
+        chosen = self._models.cloner(reference.model)
+        self._turn_to(chosen, reference)
+        return cloning.listen(self._wrapper, chosen, reference)
+
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
-        offer.check(self._checkpoint, utterance)
+        chosen = self._models.chosen(utterance)
+        offer.check(chosen, utterance)
+        self._turn_to(chosen, utterance)
         segment = utterance.text, utterance.seed
-        attempt = int(segment in self._strayed)
+        attempt, spoken = _spoken(utterance.kept) or (int(segment in self._strayed), [])
         try:
-            yield from self._attempt(utterance, guards.derived_seed(utterance.seed, attempt))
+            yield from self._attempt(utterance, attempt, spoken)
         except guards.Degenerate as fault:
             # The daemon asks for a failed segment once more, and compares what it has of it: it knows when the samples are others.
             self._strayed[segment] = None
@@ -116,22 +169,52 @@ class QwenEngine(Engine):
                 self._strayed.popitem(last=False)
             raise ProviderFailed(str(fault)) from None
 
+    def device_memory(self) -> DeviceMemory | None:
+        return device.memory(self._device)
+
     def unload(self) -> None:
         self._wrapper = self._decoder = self._codec = None
 
-    def _attempt(self, utterance: Utterance, seed: int) -> Iterator[Samples]:
+    def _turn_to(self, chosen: Checkpoint, wanted: Utterance | Reference) -> None:
+        """Load another model in the place of the one that is loaded: there may not be memory for two."""
+        if self._wrapper is not None and chosen.directory == self._checkpoint.directory:
+            return
+        self.unload()
+        self._checkpoint = chosen
+        try:
+            with steadily(wanted.progress, _LOADING_MS / 1000):
+                self._open()
+        except (PermanentFault, TemporaryFault) as fault:
+            # This request's model alone has no room, or is damaged; the next one may ask for another.
+            self.unload()
+            raise ProviderFailed(str(fault)) from None
+        except BaseException:
+            self.unload()
+            raise
+
+    def _attempt(self, utterance: Utterance, attempt: int, spoken: list[torch.Tensor]) -> Iterator[Samples]:
+        """The sound from its beginning. `spoken` are the frames that a predecessor drew of it, each (16,)."""
         import torch
 
         assert self._codec is not None
+        if not utterance.kept:
+            utterance.keep(kept.first_part(attempt))
         budget = guards.budget(utterance.text, self._checkpoint.defaults.max_new_tokens)
         watch, stream = guards.Watch(budget), self._codec.stream()
+        if utterance.prompt is not None and (past := self._prompt(utterance.prompt)).codes:
+            stream.prime(torch.from_numpy(past.code_steps.astype("int64")).T)
         waiting: list[torch.Tensor] = []
         due = 1
-        for codes in self._frames(utterance, seed, budget.most):
+        seed = guards.derived_seed(utterance.seed, attempt)
+        drawn = self._frames(utterance, seed, budget.most, spoken)
+        for number, codes in enumerate(chain(spoken, drawn)):
             utterance.progress()
             if utterance.cancelled():
                 return
-            watch.frame(codes.tolist())
+            frame = codes.tolist()
+            watch.frame(frame)
+            if number >= len(spoken):
+                utterance.keep(kept.part([frame]))
             waiting.append(codes)
             if len(waiting) == due:
                 yield _watched(watch, stream.decode(torch.stack(waiting, 1)))
@@ -139,38 +222,64 @@ class QwenEngine(Engine):
         if waiting:
             yield _watched(watch, stream.decode(torch.stack(waiting, 1)))
 
-    def _frames(self, utterance: Utterance, seed: int, most: int) -> Iterator[torch.Tensor]:
-        """The codes of each frame, (16,)."""
+    def _frames(
+        self, utterance: Utterance, seed: int, most: int, spoken: Sequence[torch.Tensor] = ()
+    ) -> Iterator[torch.Tensor]:
+        """The codes of each frame, (16,), after those that were spoken."""
+        import torch
+
         from voicebox_provider.engines.qwen import reference
         from voicebox_provider.engines.qwen.frames import capture
 
         method, asked = self._asked(utterance)
         if self._decoder is None:
             speak = partial(getattr(self._wrapper, method), **asked, max_new_tokens=most + 1)
-            return reference.frames(self._wrapper, speak, seed)
+            # It has no way to begin in the middle, but says the same again.
+            return islice(reference.frames(self._wrapper, speak, seed), len(spoken), None)
         captured = capture(self._wrapper, method, **asked)
-        return self._decoder.frames(captured.prompt, captured.sampling, seed, most=most)
+        given = torch.stack(tuple(spoken)) if spoken else None
+        return self._decoder.frames(captured.prompt, captured.sampling, seed, most=most, given=given)
 
     def _asked(self, utterance: Utterance) -> tuple[str, dict[str, Any]]:
         """The package's method, and all that it is called with."""
         method, takes = _METHODS[self._checkpoint.variant]
         language = offer.language_name(self._checkpoint, utterance.language)
-        own = {"speaker": utterance.voice, "instruct": utterance.instruct and _harmless(utterance.instruct)}
+        own: dict[str, Any] = {
+            "speaker": utterance.voice,
+            "instruct": utterance.instruct and harmless(utterance.instruct),
+        }
+        if utterance.prompt is not None:
+            prompt = self._prompt(utterance.prompt)
+            own["voice_clone_prompt"] = [cloning.item(prompt, self._wrapper, harmless(prompt.text))]
         options = dict(utterance.options)
         if options.get("temperature") == 0:
             # The package divides by it.
             options = {**options, "temperature": 1.0, "do_sample": False, "subtalker_dosample": False}
         return method, {
-            "text": _harmless(utterance.text),
+            "text": harmless(utterance.text),
             "language": language,
             **{name: own[name] for name in takes},
             **options,
         }
 
+    def _prompt(self, data: bytes) -> VoicePrompt:
+        return cloning.read(data, self._checkpoint, self._wrapper)
 
-def _harmless(text: str) -> str:
-    """Without the brackets of what the tokenizer would take for its own marks, such as the one that ends a message."""
-    return _MARKS.sub(lambda mark: mark.group().strip("<>"), text)
+
+def _spoken(state: bytes) -> tuple[int, list[torch.Tensor]] | None:
+    """Which attempt a predecessor was at, and the frames that it drew, each int64 (16,); None if it left nothing.
+
+    Raises `ProviderFailed` for what is no such thing: the daemon then has the segment spoken without it.
+    """
+    if not state:
+        return None
+    import torch
+
+    try:
+        attempt, frames = kept.read(state)
+    except ValueError as error:
+        raise ProviderFailed(f"what the process before kept cannot be read: {error}") from None
+    return attempt, [torch.tensor(frame) for frame in frames]
 
 
 def _watched(watch: guards.Watch, sound: Samples) -> Samples:
@@ -195,17 +304,13 @@ def _device(settings: Mapping[str, Any]) -> str:
     return named
 
 
-def _probe(device: str) -> None:
-    """Compute something on it: a card may be there whose kernels this PyTorch has not."""
-    import torch
-
-    try:
-        torch.ones(8, device=device).add_(1).sum().item()
-    except (RuntimeError, AssertionError) as error:
-        words = str(error).strip().partition("\n")[0]
+def _int8(asked: str, *, possible: bool) -> bool:
+    """Whether the code predictor's weights are rounded to eight bits: by itself only where the processor is quicker for it."""
+    if asked == "int8" and not possible:
         raise PermanentFault(
-            f'PyTorch {version("torch")} cannot compute on {device}: {words}; `device = "cpu"` needs no card'
-        ) from None
+            '`quantize = "int8"` is for our own loop on the processor: `device = "cpu"`, `loop = "own"`'
+        )
+    return possible and (asked == "int8" or (asked == "auto" and processor.has_int8_products()))
 
 
 def _one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
@@ -216,6 +321,5 @@ def _one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> s
 
 
 _HINTS = {
-    "model": "it takes the directory of a Qwen3-TTS checkpoint on this machine",
     "device": "it takes cpu, cuda, cuda:1 for the second card, or auto",
 }

@@ -7,15 +7,19 @@ of all sixteen embeddings and of the next bit of text is what the talker hears n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 
-from voicebox_provider.engines.qwen.layers import Stack, fused, linear
-from voicebox_provider.engines.qwen.sampling import BOOKS, FirstBook, Sampling, uniforms
+from voicebox_provider.engines.qwen.graphs import Graphs
+from voicebox_provider.engines.qwen.layers import Stack, fused
+from voicebox_provider.engines.qwen.matrices import matrix
+from voicebox_provider.engines.qwen.noise import BOOKS, uniforms
+from voicebox_provider.engines.qwen.sampling import FirstBook, Sampling
 
-# The talker's cache grows by so many positions at least.
+# There is room for so many positions, or twice as many, and so on.
 _ROOM = 256
 
 
@@ -44,46 +48,72 @@ class Captured(NamedTuple):
 
 
 class Decoder:
-    """Owns the weights of talker and code predictor as the loop wants them, and the state of one utterance at a time."""
+    """Owns the weights of talker and code predictor as the loop wants them, and the state of one utterance at a time.
 
-    def __init__(self, model: Any) -> None:
+    The work of a step is `_advance`. It takes what it needs from tensors that stay where they are and leaves there what it found, asks the
+    host nothing, and changes nothing that it reads but the keys and values of its own position, which it writes alike each
+    time: so it can be run from a graph, or again.
+    """
+
+    def __init__(self, model: Any, *, int8: bool = False, graphs: Graphs | None = None) -> None:
         """From the package's `Qwen3TTSForConditionalGeneration`, which shares its weights and goes on working.
 
+        `int8`: the code predictor's matrices are rounded to eight bits. With `graphs` a step is run by them.
         Raises `PermanentFault` if its layers are not of the kind that is computed here.
         """
         talker, predictor = model.talker, model.talker.code_predictor
         self._end: int = talker.config.codec_eos_token_id
+        self._graphs = graphs
         self._talker = Stack(talker.model)
-        self._predictor = Stack(predictor.model)
+        self._predictor = Stack(predictor.model, int8=int8)
         self._predictor.reserve(BOOKS)
-        self._head: torch.Tensor = talker.codec_head.weight.data
-        self._heads: list[torch.Tensor] = [head.weight.data for head in predictor.lm_head]
+        self._head = matrix(talker.codec_head.weight.data, int8=False)
+        self._heads = [matrix(head.weight.data, int8=int8) for head in predictor.lm_head]
         books = talker.model.codec_embedding, *predictor.model.codec_embedding
         sizes = [len(book.weight) for book in books]
         self._embeddings = fused(*books)
-        self._starts = torch.tensor([0, *accumulate(sizes[:-1])], device=self._embeddings.device)
+        device, dtype = self._embeddings.device, self._embeddings.dtype
+        self._starts = torch.tensor([0, *accumulate(sizes[:-1])], device=device)
+        self._first_book = FirstBook(len(talker.codec_head.weight), self._end, device)
         with torch.inference_mode():
             self._project = predictor.small_to_mtp_projection
             # What the predictor hears; it is never told the last book.
             self._heard = [self._project(book) for book in self._embeddings.split(sizes)[:-1]]
+        width = self._embeddings.shape[1]
+        self._position = torch.zeros(1, dtype=torch.int64, device=device)
+        self._step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._input = torch.zeros(1, width, dtype=dtype, device=device)
+        self._codes = torch.zeros(BOOKS, dtype=torch.int64, device=device)
+        self._next = torch.zeros(1, width, dtype=dtype, device=device)
+        self._reserve(_ROOM)
 
-    def frames(self, prompt: Prompt, sampling: Sampling, seed: int, *, most: int) -> Iterator[torch.Tensor]:
+    def frames(
+        self, prompt: Prompt, sampling: Sampling, seed: int, *, most: int, given: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
         """The frames of an utterance, each int64 of shape (16,), as soon as it is complete; the end of speech or `most` frames end them.
 
-        Equal prompts, samplings and seeds give equal frames. Whoever stops iterating has cancelled. Not after another call of this
-        method: that one takes the state over.
+        Equal prompts, samplings and seeds give equal frames. `given`, int64 (F, 16), are the first frames, which were spoken already: they
+        are heard in one go, count towards `most`, and those after them follow. Whoever stops iterating has cancelled. Not after another
+        call of this method: that one takes the state over.
         """
-        first_book = FirstBook(len(self._head), self._end, sampling.repetition_penalty, self._head.device)
-        noise = torch.from_numpy(uniforms(seed, 0, most)).to(self._head.device)
-        codes: torch.Tensor | None = None
-        for step in range(most):
-            # Not around the loop: it would hold for the consumer too.
+        given = self._codes.new_empty(0, BOOKS) if given is None else given.to(self._codes.device)
+        if len(given) >= most:
+            return
+        # Not around the loop: it would hold for the consumer too.
+        with torch.inference_mode():
+            position = self._begin(prompt, given, most)
+            self._noise[len(given) : most] = torch.from_numpy(uniforms(seed, len(given), most - len(given)))
+            self._first_book.say(given[:, 0], sampling.repetition_penalty)
+        for step in range(len(given), most):
             with torch.inference_mode():
-                state = self._begin(prompt, most) if codes is None else self._hear(prompt, codes, step - 1)
-                codes = self._frame(state, first_book, sampling, step, noise[step])
-            if codes is None:
+                self._go_to(position, step)
+                self._run(sampling, position)
+                codes = self._codes.clone()
+                self._first_book.say(codes[:1], sampling.repetition_penalty)
+            if int(codes[0]) == self._end:
                 return
             yield codes
+            position += 1
 
     def teacher_forced(self, prompt: Prompt, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits that `codes` (F, 16) are one choice from, by the same steps: the talker's, (F, V), the predictor's, (F, 15, W)."""
@@ -95,46 +125,89 @@ class Decoder:
             return codes[len(first) - 1, book : book + 1]
 
         with torch.inference_mode():
-            state = self._begin(prompt, len(codes))
+            begun = self._begin(prompt, codes[:0], len(codes))
             for step, frame in enumerate(codes):
-                first.append(linear(state, self._head))
-                self._other_books(state, frame[:1], given)
-                state = self._hear(prompt, frame, step)
+                self._go_to(begun + step, step)
+                state = self._hear(begun + step + 1)
+                first.append(self._head(state))
+                self._say(self._other_books(state, frame[:1], given))
             return torch.cat(first), torch.stack(other).view(len(codes), BOOKS - 1, -1)
 
-    def _begin(self, prompt: Prompt, most: int) -> torch.Tensor:
-        """The talker's state after the prompt, (1, D)."""
+    def _reserve(self, positions: int) -> None:
+        """Room for an utterance of so many positions, prompt and all. What was begun is lost."""
+        self._room = positions
+        self._talker.reserve(positions)
+        self._text = self._input.new_zeros(positions, self._input.shape[1])
+        self._noise = torch.zeros(positions, BOOKS, dtype=torch.float64, device=self._input.device)
+        if self._graphs:
+            self._graphs.forget()
+
+    def _begin(self, prompt: Prompt, given: torch.Tensor, most: int) -> int:
+        """Hear the prompt and the frames given, (F, 16), but for the last position: that is returned, and its input is heard next."""
         positions = prompt.embeds.shape[1] + most
-        self._talker.reserve(positions + -positions % _ROOM)
-        return self._talker.prefill(prompt.embeds[0])
+        if positions > self._room:
+            self._reserve(_power_of_two(positions))
+        text = prompt.trailing_text[0, :most]
+        self._text[: len(text)] = text
+        self._text[len(text) : most] = prompt.pad[0]
+        self._first_book.begin()
+        inputs = torch.cat((prompt.embeds[0], self._embedded(given) + self._text[: len(given)]))
+        self._talker.prefill(inputs[:-1])
+        self._next.copy_(inputs[-1:])
+        return len(inputs) - 1
 
-    def _hear(self, prompt: Prompt, codes: torch.Tensor, step: int) -> torch.Tensor:
-        """The talker's state, (1, D), after the codes of a step."""
-        heard = self._embeddings.index_select(0, codes + self._starts).sum(0, keepdim=True)
-        text = prompt.trailing_text[:, step] if step < prompt.trailing_text.shape[1] else prompt.pad[:, 0]
-        return self._talker.step(heard + text)
+    def _go_to(self, position: int, step: int) -> None:
+        self._input.copy_(self._next)
+        self._position.fill_(position)
+        self._step.fill_(step)
 
-    def _frame(
-        self, state: torch.Tensor, first_book: FirstBook, sampling: Sampling, step: int, noise: torch.Tensor
-    ) -> torch.Tensor | None:
-        """The codes of a step, (16,), from its noise, (16,). None at the end of speech."""
-        first = sampling.first(first_book.scores(linear(state, self._head), step), noise[:1])
-        if int(first) == self._end:
-            return None
-        first_book.say(first)
-        return self._other_books(state, first, lambda book, logits: sampling.other(logits, noise[book : book + 1]))
+    def _run(self, sampling: Sampling, position: int) -> None:
+        if self._graphs is None:
+            self._advance(sampling, position + 1)
+            return
+        seen = min(_power_of_two(position + 1), self._room)
+        self._graphs.run((sampling, seen), partial(self._advance, sampling, seen))
+
+    def _advance(self, sampling: Sampling, seen: int) -> None:
+        """One step: hear the input, and say a frame."""
+        state = self._hear(seen)
+        noise = self._noise.index_select(0, self._step)[0]
+        first = sampling.first(self._first_book.scores(self._head(state), self._step), noise[:1])
+        self._say(self._other_books(state, first, lambda book, logits: sampling.other(logits, noise[book : book + 1])))
+
+    def _hear(self, seen: int) -> torch.Tensor:
+        """The talker's state, (1, D), after the input."""
+        return self._talker.step_at(self._input, self._position, seen)
+
+    def _say(self, codes: torch.Tensor) -> None:
+        """Leave the codes, (16,), and what the talker hears of them."""
+        self._codes.copy_(codes)
+        self._next.copy_(self._embedded(codes[None]) + self._text.index_select(0, self._step))
+
+    def _embedded(self, codes: torch.Tensor) -> torch.Tensor:
+        """The sums, (F, D), of all embeddings of codes (F, 16)."""
+        rows = (codes + self._starts).flatten()
+        return self._embeddings.index_select(0, rows).unflatten(0, codes.shape).sum(1)
 
     def _other_books(
         self, state: torch.Tensor, first: torch.Tensor, choose: Callable[[int, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
         """All sixteen codes of a frame, from the first, (1,), and what is chosen for a book from its logits, (1, W)."""
         codes = [first]
-        output = self._predictor.prefill(torch.cat((self._project(state), self._heard[0].index_select(0, first))))
+        dtype = self._predictor.dtype
+        heard = torch.cat((self._project(state), self._heard[0].index_select(0, first)))
+        output = self._predictor.prefill(heard.to(dtype))
         for book, head in enumerate(self._heads, 1):
-            codes.append(choose(book, linear(output, head)))
+            codes.append(choose(book, head(output)))
             if book < len(self._heads):
-                output = self._predictor.step(self._heard[book].index_select(0, codes[book]))
+                heard = self._heard[book].index_select(0, codes[book])
+                output = self._predictor.step(heard.to(dtype), book + 1)
         return torch.cat(codes)
+
+
+def _power_of_two(positions: int) -> int:
+    """The least of `_ROOM`, twice as much, and so on, that is enough."""
+    return max(_ROOM, 1 << (positions - 1).bit_length())
 
 
 class _Noted(Exception):

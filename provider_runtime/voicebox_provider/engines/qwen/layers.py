@@ -13,35 +13,36 @@ import torch
 from torch.nn import functional
 
 from voicebox_provider.engine import PermanentFault
+from voicebox_provider.engines.qwen.matrices import Matrix, matrix
 
 
 class _Layer(NamedTuple):
     before_attention: torch.Tensor
     """Weight of an RMSNorm, (D,)."""
-    qkv: torch.Tensor
+    qkv: Matrix
     """((H + 2K) d, D)."""
     heads_norm: torch.Tensor
     """The two RMSNorms of a head's width, a row for each head of queries and keys: (H + K, d)."""
-    out: torch.Tensor
+    out: Matrix
     """(D, H d)."""
     before_feed_forward: torch.Tensor
     """(D,)."""
-    gate_up: torch.Tensor
+    gate_up: Matrix
     """(2I, D)."""
-    down: torch.Tensor
+    down: Matrix
     """(D, I)."""
 
 
 class Stack:
     """Owns the fused weights of one decoder, and the keys and values of one sequence at a time.
 
-    To be called in `torch.inference_mode`; the type and device of all it takes and gives are those of the weights.
+    To be called in `torch.inference_mode`; what it takes and gives is of `dtype`, on the device of the weights.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, int8: bool = False) -> None:
         """From the package's `model` of a talker or code predictor, whose modules share the fused weights from now on.
 
-        Raises `PermanentFault` if its layers are not of the kind that is computed here.
+        `int8` rounds the matrices, and all else is float32. Raises `PermanentFault` for layers of another kind than is computed here.
         """
         config = model.config
         if config.attention_bias or config.hidden_act != "silu" or config.sliding_window:
@@ -50,82 +51,91 @@ class Stack:
         self._keys: int = config.num_key_value_heads
         self._width: int = model.layers[0].self_attn.head_dim
         self._epsilon: float = config.rms_norm_eps
-        self._layers = [_layer(layer, self._queries, self._keys) for layer in model.layers]
-        self._norm: torch.Tensor = model.norm.weight.data
+        weight: torch.Tensor = model.norm.weight.data
+        self.dtype = torch.float32 if int8 else weight.dtype
+        self._norm = weight.to(self.dtype)
+        self._layers = [self._layer(layer, int8) for layer in model.layers]
         self._rotary = model.rotary_emb
-        self._length = 0
-        self._capacity = 0
+        self.places = torch.arange(0, device=weight.device)
+        """The positions that there is room for."""
 
     def reserve(self, positions: int) -> None:
-        """Make room for a sequence of that many positions. The sequence that was there is lost if there was less."""
-        if positions <= self._capacity:
-            return
-        self._capacity = positions
-        shape = len(self._layers), 2, self._keys, positions, self._width
-        self._cache = torch.empty(shape, dtype=self._norm.dtype, device=self._norm.device).unbind()
-        self._cosines, self._sines = self._rotations(positions)
+        """Make room for a sequence of that many positions. The sequence that was there is lost."""
+        # Not left as it comes: what is there before it is written must be a number, for it is multiplied by nought.
+        shape = len(self._layers), 2 * self._keys, positions, self._width
+        self._cache = torch.zeros(shape, dtype=self.dtype, device=self._norm.device).unbind()
+        self.places = torch.arange(positions, device=self._norm.device)
+        self._cosines, self._sines = self._rotations()
 
     def prefill(self, inputs: torch.Tensor) -> torch.Tensor:
         """Begin a sequence with inputs (T, D). The output of the last of them, after the final norm: (1, D)."""
-        self._length = 0
-        return self._advance(inputs)
+        return self._advance(inputs, self.places[: len(inputs)], len(inputs), None)
 
-    def step(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Go on by one position, (1, D) to (1, D)."""
-        return self._advance(inputs)
+    def step(self, inputs: torch.Tensor, position: int) -> torch.Tensor:
+        """The output, (1, D), of the next position, from its input, (1, D)."""
+        return self._advance(inputs, self.places[position : position + 1], position + 1, None)
 
-    def _rotations(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def step_at(self, inputs: torch.Tensor, position: torch.Tensor, seen: int) -> torch.Tensor:
+        """As `step`, for a position, int64 (1,), of which the host need only know that it is below `seen`."""
+        return self._advance(inputs, position, seen, (self.places[:seen] <= position)[None])
+
+    def _layer(self, layer: Any, int8: bool) -> _Layer:
+        attention, feed_forward = layer.self_attn, layer.mlp
+        norms = (
+            attention.q_norm.weight.data.expand(self._queries, -1),
+            attention.k_norm.weight.data.expand(self._keys, -1),
+        )
+        return _Layer(
+            before_attention=layer.input_layernorm.weight.data.to(self.dtype),
+            qkv=matrix(fused(attention.q_proj, attention.k_proj, attention.v_proj), int8=int8),
+            heads_norm=torch.cat(norms).to(self.dtype),
+            out=matrix(attention.o_proj.weight.data, int8=int8),
+            before_feed_forward=layer.post_attention_layernorm.weight.data.to(self.dtype),
+            gate_up=matrix(fused(feed_forward.gate_proj, feed_forward.up_proj), int8=int8),
+            down=matrix(feed_forward.down_proj.weight.data, int8=int8),
+        )
+
+    def _rotations(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines of all positions, (positions, 1, d) each. The first half of the sines is negative: see `_rotated`."""
         frequencies = self._rotary.inv_freq.to(self._norm.device, torch.float32)
-        angles = torch.arange(positions, device=frequencies.device)[:, None] * frequencies
+        angles = self.places[:, None] * frequencies
         scale = self._rotary.attention_scaling
         cosines = torch.cat((angles.cos(), angles.cos()), -1) * scale
         sines = torch.cat((-angles.sin(), angles.sin()), -1) * scale
-        return cosines[:, None].to(self._norm.dtype), sines[:, None].to(self._norm.dtype)
+        return cosines[:, None].to(self.dtype), sines[:, None].to(self.dtype)
 
-    def _advance(self, x: torch.Tensor) -> torch.Tensor:
-        start, end = self._length, self._length + x.shape[0]
-        self._length = end
-        rotation = self._cosines[start:end], self._sines[start:end]
+    def _advance(self, x: torch.Tensor, positions: torch.Tensor, seen: int, mask: torch.Tensor | None) -> torch.Tensor:
+        """Inputs (T, D) at `positions`, (T,), that attend to the first `seen` places, or those of them in the mask, (1, seen)."""
+        rotation = self._cosines.index_select(0, positions), self._sines.index_select(0, positions)
         for layer, cache in zip(self._layers, self._cache, strict=True):
-            heads = linear(self._normed(x, layer.before_attention), layer.qkv)
-            queries = self._remember(
-                heads.view(x.shape[0], -1, self._width), layer.heads_norm, rotation, cache[:, :, start:end]
-            )
-            x = _added(x, self._attention(queries, cache[:, None, :, :end]), layer.out)
-            gate, up = linear(self._normed(x, layer.before_feed_forward), layer.gate_up).chunk(2, -1)
-            x = _added(x, functional.silu(gate).mul_(up), layer.down)
+            heads = layer.qkv(self._normed(x, layer.before_attention)).view(x.shape[0], -1, self._width)
+            self._turn(heads, layer.heads_norm, rotation)
+            cache.index_copy_(1, positions, heads[:, self._queries :].transpose(0, 1))
+            x = layer.out.added(x, self._attention(heads[:, : self._queries], cache[:, :seen], mask))
+            gate, up = layer.gate_up(self._normed(x, layer.before_feed_forward)).chunk(2, -1)
+            x = layer.down.added(x, functional.silu(gate).mul_(up))
         return self._normed(x[-1:], self._norm)
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(x, weight.shape, weight, self._epsilon)
 
-    def _remember(
-        self,
-        heads: torch.Tensor,
-        norm: torch.Tensor,
-        rotation: tuple[torch.Tensor, torch.Tensor],
-        cache: torch.Tensor,
-    ) -> torch.Tensor:
-        """Turn queries and keys to their positions, and put keys and values into the cache, (2, K, T, d). The queries, (T, H, d)."""
-        turning = self._queries + self._keys
-        normed = functional.rms_norm(heads[:, :turning], (self._width,), None, self._epsilon).mul_(norm)
-        turned = _rotated(normed, *rotation)
-        cache[0].copy_(turned[:, self._queries :].transpose(0, 1))
-        cache[1].copy_(heads[:, turning:].transpose(0, 1))
-        return turned[:, : self._queries]
+    def _turn(self, heads: torch.Tensor, norm: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Norm queries and keys, the first of the heads (T, H + 2K, d), and turn them to their positions: in place."""
+        turning = heads[:, : self._queries + self._keys]
+        normed = functional.rms_norm(turning, (self._width,), None, self._epsilon).mul_(norm)
+        turning.copy_(_rotated(normed, *rotation))
 
-    def _attention(self, queries: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
-        """(T, H d) from queries (T, H, d) and all keys and values so far, (2, 1, K, positions, d)."""
-        keys, values = cache.unbind()
+    def _attention(self, queries: torch.Tensor, cache: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """(T, H d) from queries (T, H, d), and keys and values, (2K, seen, d)."""
+        keys, values = cache.view(1, 2, self._keys, -1, self._width).unbind(1)
         if queries.shape[0] == 1:
             # One position sees all, so the G heads that share a key can pass for G positions, and no key is copied G times.
-            grouped = queries.view(1, self._keys, -1, self._width)
-            return functional.scaled_dot_product_attention(grouped, keys, values).reshape(1, -1)
-        seen = functional.scaled_dot_product_attention(
+            grouped = queries.reshape(1, self._keys, -1, self._width)
+            return functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).reshape(1, -1)
+        found = functional.scaled_dot_product_attention(
             queries.transpose(0, 1)[None], keys, values, is_causal=True, enable_gqa=True
         )
-        return seen[0].transpose(0, 1).flatten(1)
+        return found[0].transpose(0, 1).flatten(1)
 
 
 def fused(*modules: Any) -> torch.Tensor:
@@ -134,30 +144,6 @@ def fused(*modules: Any) -> torch.Tensor:
     for module, rows in zip(modules, weights.split([len(module.weight) for module in modules]), strict=True):
         module.weight.data = rows
     return weights
-
-
-def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(T, out) from x (T, in) and a weight (out, in). One position by the product for vectors: in bfloat16 a CPU saves a fifth."""
-    return torch.mv(weight, x[0])[None] if x.shape[0] == 1 else functional.linear(x, weight)
-
-
-def _added(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`x` + `linear(y, weight)`."""
-    return torch.addmv(x[0], weight, y[0])[None] if x.shape[0] == 1 else torch.addmm(x, y, weight.t())
-
-
-def _layer(layer: Any, queries: int, keys: int) -> _Layer:
-    attention, feed_forward = layer.self_attn, layer.mlp
-    norms = attention.q_norm.weight.data.expand(queries, -1), attention.k_norm.weight.data.expand(keys, -1)
-    return _Layer(
-        before_attention=layer.input_layernorm.weight.data,
-        qkv=fused(attention.q_proj, attention.k_proj, attention.v_proj),
-        heads_norm=torch.cat(norms),
-        out=attention.o_proj.weight.data,
-        before_feed_forward=layer.post_attention_layernorm.weight.data,
-        gate_up=fused(feed_forward.gate_proj, feed_forward.up_proj),
-        down=feed_forward.down_proj.weight.data,
-    )
 
 
 def _rotated(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.errors import BadOption, NoSuchLanguage, NoSuchVoice
 from voicebox_protocol.fit import nearest
+from voicebox_provider.engines.qwen import cloning
 from voicebox_provider.engines.qwen.checkpoint import LANGUAGES, WRITTEN_FOR, Checkpoint, Defaults, Speaker
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ SAMPLE_RATE = 24000
 MAX_CHARS = 300
 """The longer a segment, the more often the model finds no end, and the faster it speaks towards it."""
 
+AUTO = "auto"
+"""In place of a language: the model finds out by itself which one a text is in."""
+
 DESIGNED = "designed"
 """The one voice of a voice_design checkpoint; what it sounds like, each request says itself."""
 
+# What a text is cut into sentences as, where no language is named for a voice that has none of its own.
+_COMMONEST = "en"
 _SCRIPTS = {
     "zh": ("Hani", "Hans", "Hant"),
     "ja": ("Jpan", "Hira", "Kana", "Hani"),
@@ -51,6 +57,7 @@ def capabilities(
 
     A base checkpoint lists no voice, because it has none before it is given a recording.
     """
+    clones = checkpoint.variant == "base"
     return Capabilities(
         engine="qwen3-tts",
         version=version,
@@ -61,7 +68,9 @@ def capabilities(
         deterministic=True,
         fingerprint=fingerprint,
         instruct=checkpoint.takes_instruct,
-        cloning=checkpoint.variant == "base",
+        cloning=clones,
+        languages=sorted(checkpoint.languages, key=lambda tag: tag != _COMMONEST) if clones else [],
+        scripts=_scripts(checkpoint) if clones else [],
         models=[checkpoint.name],
         devices=[device],
         memory_bytes=memory_bytes,
@@ -69,12 +78,24 @@ def capabilities(
     )
 
 
+def nothing(device: str, version: str) -> Capabilities:
+    """The document of an engine that has no model yet."""
+    return Capabilities(engine="qwen3-tts", version=version, sample_rate=SAMPLE_RATE, devices=[device])
+
+
+def has(checkpoint: Checkpoint, utterance: Utterance) -> bool:
+    """Whether the voice that is asked for is one of its own, or one of a recording that it can have."""
+    if utterance.prompt is not None:
+        return checkpoint.variant == "base"
+    return (utterance.voice or "").lower() in [voice.id for voice in _voices(checkpoint)]
+
+
 def language_name(checkpoint: Checkpoint, tag: str | None) -> str:
-    """A language as qwen-tts calls it, such as English for en-US; Auto for None: the model finds out by itself.
+    """A language as qwen-tts calls it, such as English for en-US; Auto for None and `AUTO`: the model finds out by itself.
 
     Raises `NoSuchLanguage`, naming those there are.
     """
-    if tag is None:
+    if tag is None or tag.lower() == AUTO:
         return "Auto"
     base = tag.replace("_", "-").partition("-")[0].lower()
     if base not in checkpoint.languages:
@@ -83,11 +104,14 @@ def language_name(checkpoint: Checkpoint, tag: str | None) -> str:
 
 
 def check(checkpoint: Checkpoint, utterance: Utterance) -> None:
-    """Raise `NoSuchVoice` or `BadOption` for what qwen-tts would drop in silence.
+    """Raise `NoSuchVoice`, `BadOption` or `BadPrompt` for what qwen-tts would drop in silence, or stumble over.
 
     Without a speaker it would speak as anybody, without a description likewise; an instruction that it has no use for
     changes nothing.
     """
+    if checkpoint.variant == "base" or utterance.prompt is not None:
+        _check_prompt(checkpoint, utterance)
+        return
     known = [voice.id for voice in _voices(checkpoint)]
     if (utterance.voice or "").lower() not in known:
         raise _no_voice(checkpoint, utterance.voice, known)
@@ -97,20 +121,27 @@ def check(checkpoint: Checkpoint, utterance: Utterance) -> None:
         raise BadOption(f"{checkpoint.name} needs a description of the voice (instruct), such as 'a calm old man'")
 
 
-def _no_voice(checkpoint: Checkpoint, voice: str | None, known: list[str]) -> NoSuchVoice:
-    if checkpoint.variant == "base":
-        return NoSuchVoice(
+def _check_prompt(checkpoint: Checkpoint, utterance: Utterance) -> None:
+    if checkpoint.variant != "base":
+        raise BadOption(f"{checkpoint.name} cannot speak like a recording (cloning); a Base model can")
+    if utterance.prompt is None:
+        raise NoSuchVoice(
             f"{checkpoint.name} has no voice of its own: it speaks only like a recording that it is given"
         )
+    if utterance.instruct:
+        raise BadOption(f"{checkpoint.name} takes no instructions (instruct)")
+    cloning.read(utterance.prompt, checkpoint)
+
+
+def _no_voice(checkpoint: Checkpoint, voice: str | None, known: list[str]) -> NoSuchVoice:
     what = f"has no voice {voice!r}" if voice else "needs a voice"
     return NoSuchVoice(f"{checkpoint.name} {what}{nearest(voice or '', known)}")
 
 
 def _voices(checkpoint: Checkpoint) -> list[Voice]:
-    scripts = [code for tag in checkpoint.languages for code in ("Latn", *_SCRIPTS.get(tag, ()))]
-    common: dict[str, Any] = {"scripts": list(dict.fromkeys(scripts))}
+    common: dict[str, Any] = {"scripts": _scripts(checkpoint)}
     if checkpoint.variant == "voice_design":
-        languages = list(checkpoint.languages)
+        languages = [AUTO, *checkpoint.languages]
         return [Voice(id=DESIGNED, name="Designed", languages=languages, kind="designed", **common)]
     if checkpoint.variant == "base":
         return []
@@ -122,10 +153,14 @@ def _voices(checkpoint: Checkpoint) -> list[Voice]:
     ]
 
 
+def _scripts(checkpoint: Checkpoint) -> list[str]:
+    return list(dict.fromkeys(code for tag in checkpoint.languages for code in ("Latn", *_SCRIPTS.get(tag, ()))))
+
+
 def _own_first(checkpoint: Checkpoint, speaker: Speaker) -> list[str]:
-    """All languages; the speaker's first one comes first, for it is spoken where a request names none."""
+    """All languages, the speaker's first one before the others. What comes first of all is taken where a request names none."""
     first, _ = _KNOWN.get(speaker.id, (None, None))
-    return sorted(checkpoint.languages, key=lambda tag: tag != first)
+    return [AUTO, *sorted(checkpoint.languages, key=lambda tag: tag != first)]
 
 
 def _gender(speaker: Speaker) -> str | None:

@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from voicebox_provider.engine import PermanentFault
-from voicebox_provider.engines.qwen.checkpoint import WRITTEN_FOR
 
 if TYPE_CHECKING:
     import torch
@@ -26,12 +25,12 @@ _UNUSED = ("torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi",
 
 
 def require() -> None:
-    """Raise `PermanentFault`, with the commands that install what is missing, unless all is there."""
+    """Raise `PermanentFault`, with the command that installs what is missing, unless all is there."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        requirements = Path(__file__).with_name("requirements-pytorch.txt")
-        both = f"`pip install -r {requirements}` and then `pip install --no-deps qwen-tts=={WRITTEN_FOR}` do that"
-        raise PermanentFault(f"{missing[0]} is not installed; {both}")
+        raise PermanentFault(
+            f"{missing[0]} is not installed; `voicebox provider install pytorch-cpu` brings an engine with all its packages"
+        )
 
 
 def import_qwen_tts() -> Any:

@@ -1,7 +1,6 @@
-"""How a code is drawn from logits, and the noise that decides it: one number for each step and codebook.
+"""How a code is drawn from logits, by one number of the noise: by inverse CDF in the order of the vocabulary, in float64.
 
-The noise comes from a counter, so what a step is given depends on the seed and the step alone. A code is drawn by inverse CDF in the
-order of the vocabulary, in float64: equal logits give equal codes on every device.
+So equal logits give equal codes on every device.
 """
 
 from __future__ import annotations
@@ -10,14 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-BOOKS = 16
-
-# Philox makes four words of 64 bit at each count.
-_WORDS = 4
 # The top of the talker's vocabulary: nothing there is a sound, and only the end of speech may be said.
 _CONTROLS = 1024
 # The package's `min_new_tokens`: the end of speech may not be said before.
@@ -65,33 +58,28 @@ class Sampling(NamedTuple):
 
 
 class FirstBook:
-    """Owns what bears upon the first codebook during one utterance: which codes may not be said, and which have been."""
+    """Owns what bears upon the first codebook during one utterance at a time: which codes may not be said, and which have been."""
 
-    def __init__(self, vocabulary: int, end: int, penalty: float, device: torch.device) -> None:
-        self._penalty = penalty
+    def __init__(self, vocabulary: int, end: int, device: torch.device) -> None:
         self._factors = torch.ones(1, vocabulary, device=device)
         self._never = torch.zeros(1, vocabulary, dtype=torch.bool, device=device)
         self._never[:, -_CONTROLS:] = True
         self._at_first = self._never.clone()
         self._never[:, end] = False
 
-    def scores(self, logits: torch.Tensor, step: int) -> torch.Tensor:
-        """float32 (1, V) from the logits (1, V) of a step, counted from 0: what was said is made less likely, the rest is as it was."""
+    def begin(self) -> None:
+        """Nothing was said yet."""
+        self._factors.fill_(1)
+
+    def scores(self, logits: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """float32 (1, V) from the logits (1, V) of a step, int64 (1,), from 0 on: what was said is less likely, the rest as it was."""
         logits = logits.float()
         penalized = torch.where(logits < 0, logits * self._factors, logits / self._factors)
-        return penalized.masked_fill(self._at_first if step < _LEAST_STEPS else self._never, -math.inf)
+        return penalized.masked_fill(torch.where(step < _LEAST_STEPS, self._at_first, self._never), -math.inf)
 
-    def say(self, code: torch.Tensor) -> None:
-        """Note that `code`, shape (1,), was said. The penalty counts what this utterance said; the prompt's codes are not among it."""
-        self._factors.index_fill_(1, code, self._penalty)
-
-
-def uniforms(seed: int, first_step: int, steps: int, books: int = BOOKS) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1), shape (steps, books): row s is that of step `first_step` + s. The seed is not negative, and has up to 128 bit."""
-    counts = -(-books // _WORDS)
-    words = np.random.Philox(key=seed, counter=first_step * counts).random_raw(steps * counts * _WORDS)
-    fractions = (words >> np.uint64(11)) * np.float64(2.0**-53)
-    return fractions.reshape(steps, counts * _WORDS)[:, :books]
+    def say(self, codes: torch.Tensor, penalty: float) -> None:
+        """Note that `codes`, shape (F,), were said. The penalty counts what this utterance said; the prompt's codes are not among it."""
+        self._factors.index_fill_(1, codes, penalty)
 
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, top_k: int, top_p: float) -> torch.Tensor:

@@ -410,9 +410,10 @@ def test_the_capability_document_of_custom_voices(place: Path) -> None:
 def test_each_speaker_is_a_voice_with_its_own_language_first(place: Path) -> None:
     voices = {voice.id: voice for voice in able(qwen.read(place)).voices}
     assert list(voices) == SPEAKERS
-    first = {name: voice.languages[0] for name, voice in voices.items()}
+    assert {voice.languages[0] for voice in voices.values()} == {"auto"}
+    first = {name: voice.languages[1] for name, voice in voices.items()}
     assert first == dict.fromkeys(SPEAKERS, "zh") | {"ryan": "en", "aiden": "en", "ono_anna": "ja", "sohee": "ko"}
-    assert all(sorted(voice.languages) == sorted(TEN) for voice in voices.values())
+    assert all(sorted(voice.languages) == sorted(["auto", *TEN]) for voice in voices.values())
     assert (voices["uncle_fu"].name, voices["uncle_fu"].gender, voices["uncle_fu"].kind) == (
         "Uncle_Fu",
         "male",
@@ -427,7 +428,7 @@ def test_a_speaker_of_one_s_own_is_a_voice_too(tmp_path: Path) -> None:
     parts["talker_config"].update(spk_id={"Grandma": 3000}, spk_is_dialect={"Grandma": False})
     read = qwen.read(made(tmp_path / "model", parts))
     (voice,) = able(read).voices
-    assert (voice.id, voice.name, voice.gender, voice.languages) == ("grandma", "Grandma", None, TEN)
+    assert (voice.id, voice.name, voice.gender, voice.languages) == ("grandma", "Grandma", None, ["auto", *TEN])
     offer.check(read, Utterance(text="Well, well.", voice="grandma"))
 
 
@@ -435,12 +436,12 @@ def test_fewer_languages_are_fewer_scripts(tmp_path: Path) -> None:
     parts = config("voice_design")
     parts["talker_config"]["codec_language_id"] = {"russian": 1, "english": 2, "klingon": 3}
     (voice,) = able(qwen.read(made(tmp_path / "model", parts))).voices
-    assert (voice.languages, voice.scripts) == (["en", "ru"], ["Latn", "Cyrl"])
+    assert (voice.languages, voice.scripts) == (["auto", "en", "ru"], ["Latn", "Cyrl"])
 
 
 def test_a_designed_voice(tmp_path: Path) -> None:
     (voice,) = able(variant(tmp_path, "voice_design")).voices
-    assert (voice.id, voice.kind, voice.languages) == ("designed", "designed", TEN)
+    assert (voice.id, voice.kind, voice.languages) == ("designed", "designed", ["auto", *TEN])
 
 
 def test_base_has_no_voice_before_it_is_given_one(tmp_path: Path) -> None:
@@ -482,13 +483,20 @@ def test_options_tell_the_checkpoint_s_own_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "name"),
-    [(None, "Auto"), ("zh", "Chinese"), ("EN-us", "English"), ("pt_BR", "Portuguese"), ("zh-Hant-TW", "Chinese")],
+    [
+        (None, "Auto"),
+        ("auto", "Auto"),
+        ("zh", "Chinese"),
+        ("EN-us", "English"),
+        ("pt_BR", "Portuguese"),
+        ("zh-Hant-TW", "Chinese"),
+    ],
 )
 def test_languages_have_the_package_s_names(place: Path, tag: str | None, name: str) -> None:
     assert offer.language_name(qwen.read(place), tag) == name
 
 
-@pytest.mark.parametrize("tag", ["nl", "english", "auto", "sichuan_dialect", ""])
+@pytest.mark.parametrize("tag", ["nl", "english", "automatic", "sichuan_dialect", ""])
 def test_other_languages_are_refused_with_those_there_are(place: Path, tag: str) -> None:
     with pytest.raises(NoSuchLanguage, match="zh, en, de, it, pt, es, ja, ko, fr, ru"):
         offer.language_name(qwen.read(place), tag)
