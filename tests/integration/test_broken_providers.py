@@ -137,7 +137,7 @@ def test_a_stopped_provider_is_found_out_by_its_silence() -> None:
 
 
 def test_more_voices_than_one_answer_holds_is_an_error_that_says_what_to_do() -> None:
-    names = ", ".join(f'"a-voice-with-a-long-name-{number}"' for number in range(620))
+    names = ", ".join(f'"a-voice-with-a-long-name-{number}"' for number in range(580))
     with running(fake(f"voices = [{names}]")) as daemon, WireClient(daemon.place) as client:
         client.send("Voices", query=1)
         reply, _ = client.receive()

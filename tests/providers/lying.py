@@ -17,9 +17,9 @@ import msgspec
 
 from voicebox_protocol import wire
 from voicebox_protocol.arena import SLOT_BYTES, SLOT_FRAMES
-from voicebox_protocol.schema import Chunk, Message, Synthesize, encode
+from voicebox_protocol.schema import Chunk, Message, Prepare, Synthesize, encode
 from voicebox_provider import faults, link
-from voicebox_provider.conversation import Conversation
+from voicebox_provider.conversation import Conversation, Job, Listening
 from voicebox_provider.testing import FakeEngine
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Wire:
 
     def listen(self) -> None:
         """Put ourselves between the runner and its link."""
-        connect, send, synthesize = link.Link._connect, link.Link.send, Conversation._synthesize
+        connect, send, take_on = link.Link._connect, link.Link.send, Conversation._take_on
 
         def connected(own: link.Link, dealer: zmq.Socket[bytes]) -> None:
             connect(own, dealer)
@@ -65,14 +65,15 @@ class Wire:
             beside, self.beside = self.beside, None
             send(own, message, payload if beside is None else memoryview(beside))
 
-        def asked(own: Conversation, request: Synthesize, payload: bytes, now: float) -> None:
-            self.request, self.seq = request, 0
-            synthesize(own, request, payload, now)
+        def asked(own: Conversation, request: Synthesize | Prepare, job: Job | Listening, now: float) -> None:
+            if isinstance(request, Synthesize):
+                self.request, self.seq = request, 0
+            take_on(own, request, job, now)
 
         link.encode = _header  # type: ignore[attr-defined]
         link.Link._connect = connected  # type: ignore[assignment, method-assign]
         link.Link.send = sent  # type: ignore[assignment, method-assign]
-        Conversation._synthesize = asked  # type: ignore[assignment, method-assign]
+        Conversation._take_on = asked  # type: ignore[assignment, method-assign]
 
     def noted(self, message: Message) -> Message:
         if not isinstance(message, Chunk):

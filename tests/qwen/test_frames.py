@@ -200,7 +200,7 @@ def test_whoever_stops_listening_may_ask_again(pair: Callable[[str], Pair]) -> N
 def test_what_was_spoken_already_is_gone_on_from(
     kind: str, settings: dict[str, Any], pair: Callable[[str], Pair]
 ) -> None:
-    """Heard in one go: the text that is due, the noise and what may not be repeated are those of the step at which it goes on."""
+    """Not drawn again: the text that is due, the noise and what may not be repeated are those of the step at which it goes on."""
     request = oracle.ask(kind, non_streaming_mode=False, max_new_tokens=50, **settings)
     both = pair(request.variant)
     asked = captured(both, request)

@@ -93,7 +93,7 @@ class Decoder:
         """The frames of an utterance, each int64 of shape (16,), as soon as it is complete; the end of speech or `most` frames end them.
 
         Equal prompts, samplings and seeds give equal frames. `given`, int64 (F, 16), are the first frames, which were spoken already: they
-        are heard in one go, count towards `most`, and those after them follow. Whoever stops iterating has cancelled. Not after another
+        are heard without being drawn again, count towards `most`, and those after them follow, the same to the last bit. Whoever stops iterating has cancelled. Not after another
         call of this method: that one takes the state over.
         """
         given = self._codes.new_empty(0, BOOKS) if given is None else given.to(self._codes.device)
@@ -151,10 +151,13 @@ class Decoder:
         self._text[: len(text)] = text
         self._text[len(text) : most] = prompt.pad[0]
         self._first_book.begin()
-        inputs = torch.cat((prompt.embeds[0], self._embedded(given) + self._text[: len(given)]))
-        self._talker.prefill(inputs[:-1])
+        heard = [self._embedded(frame[None]) + text for frame, text in zip(given, self._text.split(1), strict=False)]
+        inputs = torch.cat((prompt.embeds[0], *heard))
+        begun, last = prompt.embeds.shape[1] - 1, len(inputs) - 1
+        self._talker.prefill(inputs[:begun])
+        self._talker.repeat(inputs[begun:last], begun, [self._seen(position) for position in range(begun, last)])
         self._next.copy_(inputs[-1:])
-        return len(inputs) - 1
+        return last
 
     def _go_to(self, position: int, step: int) -> None:
         self._input.copy_(self._next)
@@ -162,11 +165,15 @@ class Decoder:
         self._step.fill_(step)
 
     def _run(self, sampling: Sampling, position: int) -> None:
+        seen = self._seen(position)
         if self._graphs is None:
-            self._advance(sampling, position + 1)
-            return
-        seen = min(_power_of_two(position + 1), self._room)
-        self._graphs.run((sampling, seen), partial(self._advance, sampling, seen))
+            self._advance(sampling, seen)
+        else:
+            self._graphs.run((sampling, seen), partial(self._advance, sampling, seen))
+
+    def _seen(self, position: int) -> int:
+        """How many places the step at a position looks at: for graphs few numbers, each of which needs one of its own."""
+        return position + 1 if self._graphs is None else min(_power_of_two(position + 1), self._room)
 
     def _advance(self, sampling: Sampling, seen: int) -> None:
         """One step: hear the input, and say a frame."""

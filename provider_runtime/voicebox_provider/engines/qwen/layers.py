@@ -7,6 +7,7 @@ head, I width of the feed-forward net.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -79,6 +80,23 @@ class Stack:
         """As `step`, for a position, int64 (1,), of which the host need only know that it is below `seen`."""
         return self._advance(inputs, position, seen, (self.places[:seen] <= position)[None])
 
+    def repeat(self, inputs: torch.Tensor, position: int, seen: Sequence[int]) -> None:
+        """Hear inputs (T, D) from a position on as `step_at` would, one by one, and to the last bit: what is rounded afterwards would
+        make another code of a difference in the last. Quicker, for each matrix stays in the cache for all of them."""
+        places = [self.places[each : each + 1] for each in range(position, position + len(inputs))]
+        rotations = [(self._cosines.index_select(0, at), self._sines.index_select(0, at)) for at in places]
+        masks = [(self.places[:until] <= at)[None] for at, until in zip(places, seen, strict=True)]
+        xs = [inputs[each : each + 1] for each in range(len(inputs))]
+        for layer, cache in zip(self._layers, self._cache, strict=True):
+            heads = [self._heads(layer, cache, x, at, turn) for x, at, turn in zip(xs, places, rotations, strict=True)]
+            found = [
+                self._attention(own[:, : self._queries], cache[:, :until], mask)
+                for own, until, mask in zip(heads, seen, masks, strict=True)
+            ]
+            xs = [layer.out.added(x, each) for x, each in zip(xs, found, strict=True)]
+            gated = [self._gated(layer, x) for x in xs]
+            xs = [layer.down.added(x, each) for x, each in zip(xs, gated, strict=True)]
+
     def _layer(self, layer: Any, int8: bool) -> _Layer:
         attention, feed_forward = layer.self_attn, layer.mlp
         norms = (
@@ -108,13 +126,29 @@ class Stack:
         """Inputs (T, D) at `positions`, (T,), that attend to the first `seen` places, or those of them in the mask, (1, seen)."""
         rotation = self._cosines.index_select(0, positions), self._sines.index_select(0, positions)
         for layer, cache in zip(self._layers, self._cache, strict=True):
-            heads = layer.qkv(self._normed(x, layer.before_attention)).view(x.shape[0], -1, self._width)
-            self._turn(heads, layer.heads_norm, rotation)
-            cache.index_copy_(1, positions, heads[:, self._queries :].transpose(0, 1))
+            heads = self._heads(layer, cache, x, positions, rotation)
             x = layer.out.added(x, self._attention(heads[:, : self._queries], cache[:, :seen], mask))
-            gate, up = layer.gate_up(self._normed(x, layer.before_feed_forward)).chunk(2, -1)
-            x = layer.down.added(x, functional.silu(gate).mul_(up))
+            x = layer.down.added(x, self._gated(layer, x))
         return self._normed(x[-1:], self._norm)
+
+    def _heads(
+        self,
+        layer: _Layer,
+        cache: torch.Tensor,
+        x: torch.Tensor,
+        positions: torch.Tensor,
+        rotation: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """Queries, keys and values, (T, H + 2K, d), of which the last two are in the cache now."""
+        heads = layer.qkv(self._normed(x, layer.before_attention)).view(x.shape[0], -1, self._width)
+        self._turn(heads, layer.heads_norm, rotation)
+        cache.index_copy_(1, positions, heads[:, self._queries :].transpose(0, 1))
+        return heads
+
+    def _gated(self, layer: _Layer, x: torch.Tensor) -> torch.Tensor:
+        """What the feed-forward net makes of x (T, D) before its last matrix: (T, I)."""
+        gate, up = layer.gate_up(self._normed(x, layer.before_feed_forward)).chunk(2, -1)
+        return functional.silu(gate).mul_(up)
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(x, weight.shape, weight, self._epsilon)
