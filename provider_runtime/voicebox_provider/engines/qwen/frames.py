@@ -93,8 +93,8 @@ class Decoder:
         """The frames of an utterance, each int64 of shape (16,), as soon as it is complete; the end of speech or `most` frames end them.
 
         Equal prompts, samplings and seeds give equal frames. `given`, int64 (F, 16), are the first frames, which were spoken already: they
-        are heard without being drawn again, count towards `most`, and those after them follow, the same to the last bit. Whoever stops iterating has cancelled. Not after another
-        call of this method: that one takes the state over.
+        are heard without being drawn again, count towards `most`, and those after them follow, the same to the last bit. Whoever stops
+        iterating has cancelled. Not after another call of this method: that one takes the state over.
         """
         given = self._codes.new_empty(0, BOOKS) if given is None else given.to(self._codes.device)
         if len(given) >= most:
