@@ -124,5 +124,5 @@ def _entry(name: str, directory: object, *, own: bool, found: dict[str, Any]) ->
 
 
 def _words(found: dict[str, Any]) -> str:
-    voices = ", ".join(found["voices"]) or "none of its own"
+    voices = ", ".join(found["voices"]) or "that of a recording (say --clone FILE)"
     return f"{found['variant']} {found['size']}, voices: {voices}"

@@ -11,6 +11,7 @@ from voicebox_cli import exit_codes
 from voicebox_cli.install import INSTALLABLE
 from voicebox_cli.model import complete_target
 
+_THAT_OF_A_RECORDING = "that of a recording: voicebox say TEXT --clone FILE"
 _NONE = "none for now"
 
 
@@ -70,6 +71,6 @@ def _tell(report: dict[str, Any]) -> None:
         return
     seconds = report["frames"] / report["sample_rate"]
     said = f"it said {seconds:.1f} s" if seconds else "it is loaded"
-    voices = ", ".join(map(printable, report["voices"])) or "none of its own"
+    voices = ", ".join(map(printable, report["voices"])) or _THAT_OF_A_RECORDING
     click.echo(f"installed {provider} on {printable(report['device'])} with {printable(model)}; {said}")
     click.echo(f"voices: {voices}")
