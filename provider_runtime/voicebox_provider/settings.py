@@ -14,3 +14,11 @@ def check_settings(engine: str, settings: Mapping[str, Any], known: tuple[str, .
     for name in settings:
         if name not in known:
             raise PermanentFault(f"{engine} has no setting {name!r}{nearest(name, known)}")
+
+
+def one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
+    """A setting that takes one of a few words, the first if there is none. Raises `PermanentFault` for another."""
+    value = settings.get(name, known[0])
+    if value not in known:
+        raise PermanentFault(f"the setting `{name}` is {value!r}; it takes {' or '.join(known)}")
+    return str(value)

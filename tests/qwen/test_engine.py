@@ -128,10 +128,10 @@ def test_a_successor_draws_nothing_again_and_gives_the_same_from_the_first_sampl
 
 
 def test_a_second_try_is_continued_as_a_second_try(engine: QwenEngine) -> None:
-    engine._strayed[TEXT, 7] = None
+    engine._attempts._strayed[TEXT, 7] = None
     parts: list[bytes] = []
     second = whole(engine, keep=parts.append)
-    engine._strayed.clear()
+    engine._attempts._strayed.clear()
     assert not np.array_equal(second, whole(engine)[: len(second)])
     assert np.array_equal(whole(engine, kept=b"".join(parts[:4])), second), "in a process that knows of no first try"
 

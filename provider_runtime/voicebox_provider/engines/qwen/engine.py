@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import platform
 import re
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +22,18 @@ from voicebox_provider.engines.qwen import (
     device,
     footprint,
     guards,
-    kept,
     models,
     offer,
     package,
     processor,
 )
+from voicebox_provider.engines.qwen.attempts import Attempts, Frame
 from voicebox_provider.engines.qwen.marks import harmless
 from voicebox_provider.native_threads import thread_count
 from voicebox_provider.patience import steadily
-from voicebox_provider.settings import check_settings
+from voicebox_provider.settings import check_settings, one_of
 
 if TYPE_CHECKING:
-    import torch
-
     from voicebox_protocol.capabilities import Capabilities
     from voicebox_provider.engine import DeviceMemory, Samples
     from voicebox_provider.engines.qwen.checkpoint import Checkpoint
@@ -52,10 +49,6 @@ _DTYPES = ("float32", "bfloat16")
 _QUANTIZE = ("auto", "none", "int8")
 _LOOPS = ("own", "reference")
 _LOADING_MS = 300_000
-# The first sound after one frame, then more and more at once: each portion costs something of its own.
-_MOST_AT_ONCE = 8
-# Segments that went wrong with their own seed, and are drawn from another from then on.
-_REMEMBERED = 256
 _WARM_UP = "Yes."
 _WARM_UP_FRAMES = 3
 
@@ -75,16 +68,16 @@ class QwenEngine(Engine):
         check_settings("qwen", settings, _SETTINGS)
         self._threads = thread_count(settings)
         self._device = _device(settings)
-        self._dtype = _one_of(settings, "dtype", _DTYPES if self._device == _CPU else _DTYPES[::-1])
-        self._loop = _one_of(settings, "loop", _LOOPS)
-        self._int8 = _int8(_one_of(settings, "quantize", _QUANTIZE), possible=self._own_on_cpu())
+        self._dtype = one_of(settings, "dtype", _DTYPES if self._device == _CPU else _DTYPES[::-1])
+        self._loop = one_of(settings, "loop", _LOOPS)
+        self._int8 = _int8(one_of(settings, "quantize", _QUANTIZE), possible=self._own_on_cpu())
         self._models = models.read(settings)
         default = self._models.default
         package.require()
         if default is not None:
             # The one that is loaded, or is to be.
             self._checkpoint = default
-        self._strayed: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._attempts = Attempts()
         self._wrapper: Any = None
         self._decoder: Decoder | None = None
         self._codec: CodecDecoder | None = None
@@ -137,8 +130,8 @@ class QwenEngine(Engine):
             graphs = None if self._device == _CPU else Graphs()
             self._decoder = Decoder(self._wrapper.model, int8=self._int8, graphs=graphs)
         stream = self._codec.stream()
-        for codes in self._frames(self._warm_up(), 0, _WARM_UP_FRAMES):
-            stream.decode(codes[:, None])
+        for frame in self._frames(self._warm_up(), 0, _WARM_UP_FRAMES):
+            stream.decode(torch.tensor([frame]).T)
 
     def _own_on_cpu(self) -> bool:
         return self._loop == "own" and self._device == _CPU
@@ -155,19 +148,19 @@ class QwenEngine(Engine):
         return cloning.listen(self._wrapper, chosen, reference)
 
     def synthesize(self, utterance: Utterance) -> Iterator[Samples]:
+        import torch
+
         chosen = self._models.chosen(utterance)
         offer.check(chosen, utterance)
         self._turn_to(chosen, utterance)
-        segment = utterance.text, utterance.seed
-        attempt, spoken = _spoken(utterance.kept) or (int(segment in self._strayed), [])
-        try:
-            yield from self._attempt(utterance, attempt, spoken)
-        except guards.Degenerate as fault:
-            # The daemon asks for a failed segment once more, and compares what it has of it: it knows when the samples are others.
-            self._strayed[segment] = None
-            if len(self._strayed) > _REMEMBERED:
-                self._strayed.popitem(last=False)
-            raise ProviderFailed(str(fault)) from None
+        assert self._codec is not None
+        stream = self._codec.stream()
+        if utterance.prompt is not None and (past := self._prompt(utterance.prompt)).codes:
+            stream.prime(torch.from_numpy(past.code_steps.astype("int64")).T)
+        budget = guards.budget(utterance.text, chosen.defaults.max_new_tokens)
+        yield from self._attempts.sound(
+            utterance, budget, partial(self._frames, utterance), lambda frames: stream.decode(torch.tensor(frames).T)
+        )
 
     def device_memory(self) -> DeviceMemory | None:
         return device.memory(self._device)
@@ -192,53 +185,24 @@ class QwenEngine(Engine):
             self.unload()
             raise
 
-    def _attempt(self, utterance: Utterance, attempt: int, spoken: list[torch.Tensor]) -> Iterator[Samples]:
-        """The sound from its beginning. `spoken` are the frames that a predecessor drew of it, each (16,)."""
-        import torch
-
-        assert self._codec is not None
-        if not utterance.kept:
-            utterance.keep(kept.first_part(attempt))
-        budget = guards.budget(utterance.text, self._checkpoint.defaults.max_new_tokens)
-        watch, stream = guards.Watch(budget), self._codec.stream()
-        if utterance.prompt is not None and (past := self._prompt(utterance.prompt)).codes:
-            stream.prime(torch.from_numpy(past.code_steps.astype("int64")).T)
-        waiting: list[torch.Tensor] = []
-        due = 1
-        seed = guards.derived_seed(utterance.seed, attempt)
-        drawn = self._frames(utterance, seed, budget.most, spoken)
-        for number, codes in enumerate(chain(spoken, drawn)):
-            utterance.progress()
-            if utterance.cancelled():
-                return
-            frame = codes.tolist()
-            watch.frame(frame)
-            if number >= len(spoken):
-                utterance.keep(kept.part([frame]))
-            waiting.append(codes)
-            if len(waiting) == due:
-                yield _watched(watch, stream.decode(torch.stack(waiting, 1)))
-                waiting, due = [], min(2 * due, _MOST_AT_ONCE)
-        if waiting:
-            yield _watched(watch, stream.decode(torch.stack(waiting, 1)))
-
-    def _frames(
-        self, utterance: Utterance, seed: int, most: int, spoken: Sequence[torch.Tensor] = ()
-    ) -> Iterator[torch.Tensor]:
-        """The codes of each frame, (16,), after those that were spoken."""
+    def _frames(self, utterance: Utterance, seed: int, most: int, spoken: Sequence[Frame] = ()) -> Iterator[Frame]:
+        """The codes of each frame, after those that were spoken."""
         import torch
 
         from voicebox_provider.engines.qwen import reference
         from voicebox_provider.engines.qwen.frames import capture
 
         method, asked = self._asked(utterance)
+        drawn: Iterator[torch.Tensor]
         if self._decoder is None:
             speak = partial(getattr(self._wrapper, method), **asked, max_new_tokens=most + 1)
             # It has no way to begin in the middle, but says the same again.
-            return islice(reference.frames(self._wrapper, speak, seed), len(spoken), None)
-        captured = capture(self._wrapper, method, **asked)
-        given = torch.stack(tuple(spoken)) if spoken else None
-        return self._decoder.frames(captured.prompt, captured.sampling, seed, most=most, given=given)
+            drawn = islice(reference.frames(self._wrapper, speak, seed), len(spoken), None)
+        else:
+            captured = capture(self._wrapper, method, **asked)
+            given = torch.tensor(spoken) if spoken else None
+            drawn = self._decoder.frames(captured.prompt, captured.sampling, seed, most=most, given=given)
+        return (codes.tolist() for codes in drawn)
 
     def _asked(self, utterance: Utterance) -> tuple[str, dict[str, Any]]:
         """The package's method, and all that it is called with."""
@@ -266,27 +230,6 @@ class QwenEngine(Engine):
         return cloning.read(data, self._checkpoint, self._wrapper)
 
 
-def _spoken(state: bytes) -> tuple[int, list[torch.Tensor]] | None:
-    """Which attempt a predecessor was at, and the frames that it drew, each int64 (16,); None if it left nothing.
-
-    Raises `ProviderFailed` for what is no such thing: the daemon then has the segment spoken without it.
-    """
-    if not state:
-        return None
-    import torch
-
-    try:
-        attempt, frames = kept.read(state)
-    except ValueError as error:
-        raise ProviderFailed(f"what the process before kept cannot be read: {error}") from None
-    return attempt, [torch.tensor(frame) for frame in frames]
-
-
-def _watched(watch: guards.Watch, sound: Samples) -> Samples:
-    watch.samples(sound)
-    return sound
-
-
 def _text(settings: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = settings.get(name, default)
     if not isinstance(value, str) or not value:
@@ -311,13 +254,6 @@ def _int8(asked: str, *, possible: bool) -> bool:
             '`quantize = "int8"` is for our own loop on the processor: `device = "cpu"`, `loop = "own"`'
         )
     return possible and (asked == "int8" or (asked == "auto" and processor.has_int8_products()))
-
-
-def _one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
-    value = settings.get(name, known[0])
-    if value not in known:
-        raise PermanentFault(f"the setting `{name}` is {value!r}; it takes {' or '.join(known)}")
-    return str(value)
 
 
 _HINTS = {

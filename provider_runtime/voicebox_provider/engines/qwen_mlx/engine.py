@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -18,12 +16,13 @@ from msgspec.structs import replace
 from voicebox_protocol.errors import ProviderFailed
 from voicebox_provider import host_memory
 from voicebox_provider.engine import DeviceMemory, Engine, Extend, PermanentFault, Reference, TemporaryFault, Utterance
-from voicebox_provider.engines.qwen import checkpoint, device, footprint, guards, kept, models, offer
+from voicebox_provider.engines.qwen import checkpoint, device, footprint, guards, models, offer
+from voicebox_provider.engines.qwen.attempts import Attempts
 from voicebox_provider.engines.qwen.marks import harmless
 from voicebox_provider.engines.qwen_mlx import cloning, package
 from voicebox_provider.native_threads import thread_count
 from voicebox_provider.patience import steadily
-from voicebox_provider.settings import check_settings
+from voicebox_provider.settings import check_settings, one_of
 
 if TYPE_CHECKING:
     from voicebox_protocol.capabilities import Capabilities
@@ -33,16 +32,10 @@ if TYPE_CHECKING:
     from voicebox_provider.engines.qwen_mlx.frames import Decoder, Prompt
     from voicebox_provider.voice_prompt import VoicePrompt
 
-_Frame = Sequence[int]
-
 _CPU, _GPU = "cpu", "gpu"
 _SETTINGS = ("model", "models", "device", "dtype", "threads")
 _DTYPES = {_CPU: ("float32", "bfloat16"), _GPU: ("bfloat16", "float32")}
 _LOADING_MS = 300_000
-# The first sound after one frame, then more and more at once: each portion costs something of its own.
-_MOST_AT_ONCE = 8
-# Segments that went wrong with their own seed, and are drawn from another from then on.
-_REMEMBERED = 256
 _WARM_UP = "Yes."
 _WARM_UP_FRAMES = 3
 
@@ -55,10 +48,10 @@ class QwenMlxEngine(Engine):
         check_settings("qwen-mlx", settings, _SETTINGS)
         self._threads = thread_count(settings)
         self._device = _device(settings)
-        self._dtype = _one_of(settings, "dtype", _DTYPES[self._device])
+        self._dtype = one_of(settings, "dtype", _DTYPES[self._device])
         self._models = models.read(settings)
         package.require()
-        self._strayed: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._attempts = Attempts()
         self._checkpoint: Checkpoint | None = None
         self._model: Any = None
         self._decoder: Decoder | None = None
@@ -95,16 +88,8 @@ class QwenMlxEngine(Engine):
         chosen = self._models.chosen(utterance)
         offer.check(chosen, utterance)
         self._turn_to(chosen, utterance)
-        segment = utterance.text, utterance.seed
-        attempt, spoken = _spoken(utterance.kept) or (int(segment in self._strayed), [])
         try:
-            yield from self._attempt(utterance, attempt, spoken)
-        except guards.Degenerate as fault:
-            # The daemon asks for a failed segment once more, and compares what it has of it: it knows when the samples are others.
-            self._strayed[segment] = None
-            if len(self._strayed) > _REMEMBERED:
-                self._strayed.popitem(last=False)
-            raise ProviderFailed(str(fault)) from None
+            yield from self._sound(utterance, chosen)
         finally:
             package.tidy()
 
@@ -149,39 +134,23 @@ class QwenMlxEngine(Engine):
             if self._checkpoint is None:
                 self.unload()
 
-    def _attempt(self, utterance: Utterance, attempt: int, spoken: list[_Frame]) -> Iterator[Samples]:
-        """The sound from its beginning. `spoken` are the frames that a predecessor drew of it."""
+    def _sound(self, utterance: Utterance, chosen: Checkpoint) -> Iterator[Samples]:
         import numpy as np
 
-        assert self._checkpoint is not None
         assert self._decoder is not None
         assert self._codec is not None
-        if not utterance.kept:
-            utterance.keep(kept.first_part(attempt))
-        budget = guards.budget(utterance.text, self._checkpoint.defaults.max_new_tokens)
-        watch, stream = guards.Watch(budget), self._codec.stream()
-        voice = None if utterance.prompt is None else cloning.read(utterance.prompt, self._checkpoint, self._model)
+        stream = self._codec.stream()
+        voice = None if utterance.prompt is None else cloning.read(utterance.prompt, chosen, self._model)
         if voice is not None and voice.codes:
             stream.prime(voice.code_steps.T)
-        prompt = self._prompt(utterance, voice)
-        settings = _settings(self._checkpoint.defaults, utterance.options)
-        seed = guards.derived_seed(utterance.seed, attempt)
-        drawn = self._decoder.frames(prompt, settings, seed, most=budget.most, given=spoken)
-        waiting: list[_Frame] = []
-        due = 1
-        for number, codes in enumerate(chain(spoken, drawn)):
-            utterance.progress()
-            if utterance.cancelled():
-                return
-            watch.frame(codes)
-            if number >= len(spoken):
-                utterance.keep(kept.part([codes]))
-            waiting.append(codes)
-            if len(waiting) == due:
-                yield _watched(watch, stream.decode(np.array(waiting).T))
-                waiting, due = [], min(2 * due, _MOST_AT_ONCE)
-        if waiting:
-            yield _watched(watch, stream.decode(np.array(waiting).T))
+        frames, prompt = self._decoder.frames, self._prompt(utterance, voice)
+        settings = _settings(chosen.defaults, utterance.options)
+        return self._attempts.sound(
+            utterance,
+            guards.budget(utterance.text, chosen.defaults.max_new_tokens),
+            lambda seed, most, spoken: frames(prompt, settings, seed, most=most, given=spoken),
+            lambda portion: stream.decode(np.array(portion).T),
+        )
 
     def _prompt(self, utterance: Utterance, voice: VoicePrompt | None) -> Prompt:
         from voicebox_provider.engines.qwen_mlx import prompts
@@ -203,35 +172,9 @@ def _settings(defaults: Defaults, options: Mapping[str, Any]) -> Defaults:
     return replace(defaults, **options)
 
 
-def _spoken(state: bytes) -> tuple[int, list[_Frame]] | None:
-    """Which attempt a predecessor was at, and the frames that it drew; None if it left nothing.
-
-    Raises `ProviderFailed` for what is no such thing: the daemon then has the segment spoken without it.
-    """
-    if not state:
-        return None
-    try:
-        attempt, frames = kept.read(state)
-    except ValueError as error:
-        raise ProviderFailed(f"what the process before kept cannot be read: {error}") from None
-    return attempt, list(frames)
-
-
-def _watched(watch: guards.Watch, sound: Samples) -> Samples:
-    watch.samples(sound)
-    return sound
-
-
 def _device(settings: Mapping[str, Any]) -> str:
     """Without MLX, which is not there yet, a graphics processor that it can use is known by the system."""
-    named = _one_of(settings, "device", ("auto", _CPU, _GPU))
+    named = one_of(settings, "device", ("auto", _CPU, _GPU))
     if named == "auto":
         return _GPU if sys.platform == "darwin" else _CPU
     return named
-
-
-def _one_of(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
-    value = settings.get(name, known[0])
-    if value not in known:
-        raise PermanentFault(f"the setting `{name}` is {value!r}; it takes {' or '.join(known)}")
-    return str(value)

@@ -20,18 +20,18 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 LISTED = """\
 :env:.disable-pip-version-check='1'
-global.extra-index-url='https://one/simple https://two/simple'
-global.index-url='https://zero/simple'
+global.extra-index-url='https://one.example https://two.example'
+global.index-url='https://zero.example'
 global.timeout='60'
 install.find-links='/wheels\\n/more'
-download.index-url='https://other/simple'
+download.index-url='https://other.example'
 """
 
 
 def test_pip_is_read_as_it_lists_its_configuration() -> None:
     assert uv.parsed(LISTED) == {
-        "extra-index-url": "https://one/simple https://two/simple",
-        "index-url": "https://zero/simple",
+        "extra-index-url": "https://one.example https://two.example",
+        "index-url": "https://zero.example",
         "timeout": "60",
         "find-links": "/wheels /more",
     }
@@ -39,8 +39,8 @@ def test_pip_is_read_as_it_lists_its_configuration() -> None:
 
 def test_pips_settings_have_other_names_there() -> None:
     assert uv.as_uv(uv.parsed(LISTED)) == {
-        "UV_DEFAULT_INDEX": "https://zero/simple",
-        "UV_INDEX": "https://one/simple https://two/simple",
+        "UV_DEFAULT_INDEX": "https://zero.example",
+        "UV_INDEX": "https://one.example https://two.example",
         "UV_FIND_LINKS": "/wheels,/more",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
