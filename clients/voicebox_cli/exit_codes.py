@@ -11,7 +11,7 @@ Exit codes:
   1    failed, also text that cannot be spoken
   2    usage: a bad option, language or format, or a text too long
   3    the daemon cannot be reached, or was lost
-  4    no such voice, provider or request
+  4    no such voice, provider, request or device
   5    the provider failed and none is left
   6    not finished within its deadline
   75   too many requests wait already

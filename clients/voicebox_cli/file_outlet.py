@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 from voicebox_client import Accepted, Chunk, Result, outputs, targets
 
@@ -14,10 +15,11 @@ class FileOutlet:
 
     def __init__(self, path: str, format: str | None, on_failure: str | None) -> None:  # noqa: A002
         self.place: str | None = path
-        self.sink: str | None = None
+        self.detached = False
         whole = path != STANDARD_OUTPUT and targets.is_ordinary(path)
-        self.on_failure = on_failure or ("segment" if whole else "next")
-        hold = self.on_failure == "segment"
+        on_failure = on_failure or ("segment" if whole else "next")
+        self.fields: dict[str, Any] = {"on_failure": on_failure}
+        hold = on_failure == "segment"
         if path == STANDARD_OUTPUT:
             self._output = outputs.standard_output(format, hold=hold)
         else:

@@ -19,17 +19,24 @@ from voicebox_protocol.errors import VoiceboxError
 
 # Where each command lives: loading one must not load the others.
 _COMMANDS = {
+    "audio": "voicebox_cli.audio",
     "completion": "voicebox_cli.completion",
     "config": "voicebox_cli.config",
     "daemon": "voicebox_cli.daemon",
     "doctor": "voicebox_cli.doctor",
     "model": "voicebox_cli.model",
+    "mute": "voicebox_cli.volume",
+    "pause": "voicebox_cli.playback",
     "provider": "voicebox_cli.provider",
+    "replay": "voicebox_cli.replay",
+    "resume": "voicebox_cli.playback",
     "say": "voicebox_cli.say",
+    "skip": "voicebox_cli.playback",
     "status": "voicebox_cli.status",
     "stop": "voicebox_cli.stop",
     "use": "voicebox_cli.use",
     "voices": "voicebox_cli.voices",
+    "volume": "voicebox_cli.volume",
 }
 
 

@@ -11,17 +11,20 @@ from typing import Protocol, TypeGuard
 import click
 
 from voicebox_cli.tables import printable
-from voicebox_client import Accepted, Chunk, Event, Notice, Reset, Result
+from voicebox_client import Accepted, Chunk, Event, Heard, Notice, Reset, Result
 from voicebox_client.events import RECONNECTED
 
 _REFRESH_S = 0.1
-# What nobody should miss: another voice speaks, or another daemon.
-_LASTING = ("FAILOVER", RECONNECTED)
+# What nobody should miss: another voice speaks, or another daemon, or nobody until there is a device.
+_LASTING = ("FAILOVER", "WAITING", RECONNECTED)
 _CLEAR = "\r\x1b[K"
 
 
 class Reporter(Protocol):
-    """Hears of every event in order, then of the end; `clear` comes before anything else is written there."""
+    """Hears of every event in order, then of the end; `clear` comes before anything else is written there. `follows`: it wants to hear
+    of `Heard` too."""
+
+    follows: bool
 
     def event(self, event: Event) -> None: ...
 
@@ -40,14 +43,18 @@ def choose(*, plain: bool, as_json: bool) -> Reporter:
 
 
 def summary(result: Result) -> str:
-    """How much sound, how fast, and how soon."""
+    """How much sound, how fast, and how soon; at the loudspeaker, whose pace is that of speech, how much was heard."""
     speed = result.duration_s / (result.total_ms / 1000) if result.total_ms > 0 else 0.0
     first = "" if result.first_audio_ms is None else f", first after {result.first_audio_ms:.0f} ms"
+    if result.heard_s is not None:
+        return f"{result.heard_s:.1f} s heard{first}"
     return f"{result.duration_s:.1f} s of sound, {speed:.1f} × real time{first}"
 
 
 class QuietReporter:
-    """Says only who speaks in another's place, and that a daemon was lost."""
+    """Says only who speaks in another's place, that a daemon was lost, or that there is no device yet."""
+
+    follows = False
 
     def event(self, event: Event) -> None:
         if _lasts(event):
@@ -61,7 +68,9 @@ class QuietReporter:
 
 
 class PlainReporter:
-    """One line for each event, for screen readers and logs."""
+    """One line for each event, for screen readers and logs. Of what is heard, one for each sentence."""
+
+    follows = True
 
     def __init__(self) -> None:
         self._segment = -1
@@ -91,14 +100,21 @@ class PlainReporter:
 class LineReporter:
     """One line that changes, on a terminal."""
 
+    follows = True
+
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._shown = 0.0
         self._first_ms: float | None = None
+        self._rate = 0
 
     def event(self, event: Event) -> None:
         now = time.monotonic()
-        if isinstance(event, Chunk):
+        if isinstance(event, Accepted):
+            self._rate = event.sample_rate
+        elif isinstance(event, Heard):
+            self._show(f"{event.frames / self._rate:.1f} s heard, {event.chars} characters")
+        elif isinstance(event, Chunk):
             if self._first_ms is None:
                 self._first_ms = (now - self._began) * 1000
             if now - self._shown >= _REFRESH_S:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from voicebox_cli import exit_codes, text_source
+
+if TYPE_CHECKING:
+    from voicebox_client import Speech, Voicebox
 
 
 def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
@@ -72,6 +75,8 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 @click.option("--resume", is_flag=True, help="If the daemon dies, go on with the next one; else it ends with code 3.")
 @click.option("-o", "--output", metavar="PATH", help="Write a file instead of playing; - is standard output.")
 @click.option("--format", metavar="wav|flac|mp3|opus|pcm", help="Format of the file; else that of its name, else wav.")
+@click.option("--no-wait", is_flag=True, help="Return once it is accepted, not when it was heard; for the loudspeaker.")
+@click.option("--wait-device", is_flag=True, help="Where there is no sound device, wait for one instead of failing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("--plain", is_flag=True, help="One line for each event on standard error, for screen readers.")
 def say(
@@ -81,20 +86,28 @@ def say(
     format: str | None,  # noqa: A002
     clone: str | None,
     clone_text: str | None,
+    no_wait: bool,
+    wait_device: bool,
     as_json: bool,
     plain: bool,
     **request: Any,
 ) -> int:
-    """Speak TEXT, a file, or what comes on standard input: to the loudspeaker, or with -o into a file.
+    """Speak TEXT, a file, or what comes on standard input: at the loudspeaker, or with -o into a file.
+
+    The loudspeaker speaks for everybody, one at a time; the command ends when it was heard, and Ctrl-C silences it.
 
     \b
+    voicebox say "The kettle is on."
+    voicebox say "Stand back!" --priority important --no-wait
     voicebox say "The quick brown fox." -o fox.wav
     tail -f notes.txt | voicebox say -
     voicebox say -f story.txt -o - | aplay
     """
     _check(output, format)
+    _check_aloud(output, no_wait=no_wait, wait_device=wait_device)
     _check_clone(clone, clone_text, request)
     source = text_source.choose(text, file)
+
     from voicebox_cli.speaking import Speaking
 
     # Unasked is not refused: the daemon has its own rule for urgent speech.
@@ -104,7 +117,16 @@ def say(
         from voicebox_cli.likeness import Likeness
 
         likeness = Likeness(clone, clone_text, request["provider"], request["model"])
-    return Speaking(source, request, likeness, plain=plain, as_json=as_json).run(output, format)
+    if output is None:
+        request |= {"sink": "speaker", "wait_device": wait_device}
+
+    def ask(box: Voicebox, **more: Any) -> Speech:
+        return box.say(text_source.whole(source) if no_wait else source, **{**request, **more})
+
+    speaking = Speaking(ask, likeness, repeatable=isinstance(source, str), plain=plain, as_json=as_json)
+    if output is None:
+        return speaking.aloud(detached=no_wait)
+    return speaking.into_file(output, format, request["on_failure"])
 
 
 def _check(output: str | None, format: str | None) -> None:  # noqa: A002
@@ -112,6 +134,12 @@ def _check(output: str | None, format: str | None) -> None:  # noqa: A002
         raise click.UsageError("--format needs -o: without a file, the sound is played")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("sound on a terminal is noise: send standard output to a pipe, or give -o a file")
+
+
+def _check_aloud(output: str | None, *, no_wait: bool, wait_device: bool) -> None:
+    for option, given in (("--no-wait", no_wait), ("--wait-device", wait_device)):
+        if given and output is not None:
+            raise click.UsageError(f"{option} is for the loudspeaker, so it does not go with -o")
 
 
 def _check_clone(clone: str | None, text: str | None, request: dict[str, Any]) -> None:

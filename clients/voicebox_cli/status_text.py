@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from voicebox_cli.audio_text import audio_line
 from voicebox_cli.tables import duration, megabytes, printable, table_lines
 
 TROUBLED = frozenset({"failed", "quarantined", "backoff"})
@@ -14,13 +15,19 @@ _COLUMNS = ("id", "engine", "version", "state", "pid", "restarts", "memory", "de
 def status_lines(found: dict[str, Any]) -> list[str]:
     """All of it, with what needs more words below the provider that it is about."""
     providers = found["providers"]
-    head, *rows = table_lines(("provider", *_COLUMNS[1:]), [_row(provider) for provider in providers])
-    told = [head]
+    first, *rows = table_lines(("provider", *_COLUMNS[1:]), [_row(provider) for provider in providers])
+    told = [first]
     for provider, row in zip(providers, rows, strict=True):
         below = (*device_lines(provider), *worker_lines(provider), *trouble_lines(provider))
         told += [row, *(f"    {line}" for line in below)]
     daemon = found["daemon"]
-    return [daemon_line(daemon), f"socket: {printable(daemon['socket'])}", requests_line(found["requests"]), "", *told]
+    head = [daemon_line(daemon), f"socket: {printable(daemon['socket'])}", requests_line(found["requests"])]
+    return [*head, *loudspeaker_lines(found), "", *told]
+
+
+def loudspeaker_lines(found: dict[str, Any]) -> list[str]:
+    """How the loudspeaker is; nothing of a daemon that has none."""
+    return [audio_line(found["audio"])] if found.get("audio") else []
 
 
 def daemon_line(daemon: dict[str, Any]) -> str:

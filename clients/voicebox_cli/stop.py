@@ -10,20 +10,19 @@ from voicebox_cli import exit_codes
 @click.command(epilog=exit_codes.HELP)
 @click.argument("request", required=False)
 @click.option("--all", "everything", is_flag=True, help="Stop every request, of every client.")
-def stop(request: str | None, everything: bool) -> None:
-    """Stop what is being played, one REQUEST by its id, or with --all everything.
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: {requests, total}.")
+def stop(request: str | None, everything: bool, as_json: bool) -> None:
+    """Stop all that is for the loudspeaker, at once; or one REQUEST by its id, or with --all everything, files too.
 
     \b
     voicebox stop
     voicebox stop 3f0c9ab1d24e5f60718293a4b5c6d7e8
     """
-    if request is not None and everything:
-        raise click.UsageError("give a request or --all, not both")
+    from voicebox_cli import playback
     from voicebox_cli.connect import connect
 
+    playback.check(request, everything)
     with connect(autostart=False) as box:
         stopped = box.stop(request, all=everything)
-    if stopped.total:
-        click.echo(f"stopped {stopped.total} request{'s' if stopped.total > 1 else ''}")
-    else:
-        click.echo("there is no request" if everything else "nothing is being played")
+    nothing = "there is no request" if everything else "nothing is being played"
+    playback.tell(stopped, playback.counted(stopped, "stopped", nothing), as_json=as_json)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import click
 
-from voicebox_protocol.errors import InvalidText
+from voicebox_protocol import wire
+from voicebox_protocol.errors import InvalidText, TextTooLong
 
 _READ = 16 * 1024
 _STDIN = 0
@@ -27,6 +28,18 @@ def choose(text: str | None, file: str | None) -> str | Iterator[str]:
     if text is None and sys.stdin.isatty():
         raise click.UsageError("nothing to say: give TEXT, -f FILE, or - for standard input")
     return pieces(_STDIN)
+
+
+def whole(source: str | Iterator[str]) -> str:
+    """All of it, for a request that is spoken without us; `TextTooLong` for more than one holds."""
+    if isinstance(source, str):
+        return source
+    text = ""
+    for piece in source:
+        text += piece
+        if len(text) > wire.MAX_TEXT:
+            raise TextTooLong(f"with --no-wait a text has at most {wire.MAX_TEXT} bytes: leave that out")
+    return text
 
 
 def _read_file(file: str) -> Iterator[str]:

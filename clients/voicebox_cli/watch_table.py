@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from voicebox_cli.status_text import TROUBLED, daemon_line, device_cell, requests_line, trouble_lines
+from voicebox_cli.status_text import TROUBLED, daemon_line, device_cell, loudspeaker_lines, requests_line, trouble_lines
 from voicebox_cli.tables import megabytes, printable
 from voicebox_cli.watch import absence
 from voicebox_protocol.errors import VoiceboxError
@@ -53,8 +53,8 @@ def drawn(found: dict[str, Any]) -> RenderableType:
     for provider in found["providers"]:
         rows.add_row(*_cells(provider))
     reasons = [line for provider in found["providers"] for line in _reason(provider)]
-    head = [Text(daemon_line(found["daemon"])), Text(requests_line(found["requests"])), Text()]
-    return Group(*head, rows, Text(), *reasons)
+    head = [daemon_line(found["daemon"]), requests_line(found["requests"]), *loudspeaker_lines(found), ""]
+    return Group(*(Text(line) for line in head), rows, Text(), *reasons)
 
 
 def _cells(provider: dict[str, Any]) -> list[Text]:

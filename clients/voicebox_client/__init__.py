@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from voicebox_client.client import Stopped, Voicebox
+from voicebox_client.client import Touched, Voicebox
 from voicebox_client.connection import Daemon
 from voicebox_client.door import is_running
-from voicebox_client.events import Accepted, Chunk, Event, Notice, Reset, Result
+from voicebox_client.events import Accepted, Chunk, Event, Heard, Notice, Reset, Result
 from voicebox_client.speech import Speech
 from voicebox_client.voice_prompt import VoicePrompt
 from voicebox_protocol.errors import VoiceboxError
@@ -32,11 +32,12 @@ __all__ = [
     "Chunk",
     "Daemon",
     "Event",
+    "Heard",
     "Notice",
     "Reset",
     "Result",
     "Speech",
-    "Stopped",
+    "Touched",
     "VoicePrompt",
     "Voicebox",
     "VoiceboxError",

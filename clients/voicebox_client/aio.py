@@ -16,13 +16,14 @@ from anyio.abc import TaskGroup
 from voicebox_client import request
 from voicebox_client.async_feeder import AsyncFeeder
 from voicebox_client.async_speech import AsyncSpeech
-from voicebox_client.client import LOADING_S, LOOK_EVERY_S, Stopped, connect, left_to_others
+from voicebox_client.client import DEVICES_S, LOADING_S, LOOK_EVERY_S, Touched, connect, left_to_others
 from voicebox_client.connection import Daemon
 from voicebox_client.feeder import Feeder
 from voicebox_client.guard import Guard
 from voicebox_client.loop_connection import LoopConnection
 from voicebox_client.speech import Speech
 from voicebox_client.voice_prompt import VoicePrompt
+from voicebox_protocol import wire
 from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
 
 __all__ = ["AsyncSpeech", "AsyncVoicebox"]
@@ -82,6 +83,9 @@ class AsyncVoicebox:
         on_failure: str | None = None,
         any_voice: bool | None = None,
         sink: str | None = None,
+        follow: bool = False,
+        detached: bool = False,
+        wait_device: bool = False,
         resume: bool = False,
         prompt: VoicePrompt | None = None,
     ) -> AsyncSpeech:
@@ -93,10 +97,13 @@ class AsyncVoicebox:
         asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline", "prompt")}
         like = request.like(prompt, asked)
         fields = request.fields(deadline, asked)
+        request.whole_if_detached(text, asked)
         payload = request.whole(text) if isinstance(text, str) else b""
         link, tasks = await self._connected()
         if like is not None:
             link.must_clone()
+        if sink == "speaker":
+            link.must_play()
         speech = Speech(link, request.new_id())
         if isinstance(text, AsyncIterable):
             feeder = AsyncFeeder(text, link)
@@ -105,6 +112,17 @@ class AsyncVoicebox:
         else:
             threaded = None if isinstance(text, str) else Feeder(text, link.waker())
             speech.begin(fields, payload, threaded, prompt=like, resume=resume)
+        link.turn()
+        return AsyncSpeech(speech, link, self._next_link)
+
+    async def replay(self, req: str | None = None, *, follow: bool = False, detached: bool = False) -> AsyncSpeech:
+        """Have the loudspeaker play again what was heard; everything is as in `Voicebox.replay`."""
+        asked = {"sink": "speaker", "replay": req or wire.LAST, "follow": follow, "detached": detached}
+        fields = request.fields(None, asked)
+        link, _ = await self._connected()
+        link.must_play()
+        speech = Speech(link, request.new_id())
+        speech.begin(fields, b"", None)
         link.turn()
         return AsyncSpeech(speech, link, self._next_link)
 
@@ -157,10 +175,35 @@ class AsyncVoicebox:
         await self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=deadline)
         return time.perf_counter() - begun
 
-    async def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
-        """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
+    async def stop(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Cancel a request of any client, all of them, or those for the loudspeaker. Raises `NoSuchRequest`."""
         answer = await self._ask("Stop", req=req, all=all or None)
-        return Stopped(answer["reqs"], answer["count"])
+        return Touched(answer["reqs"], answer["count"])
+
+    async def skip(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Cancel what the loudspeaker is speaking; everything is as in `Voicebox.skip`."""
+        return await self._playback("skip", req, everything=all)
+
+    async def pause(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Silence the loudspeaker where it is; everything is as in `Voicebox.pause`."""
+        return await self._playback("pause", req, everything=all)
+
+    async def resume(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Go on after `pause`; everything is as in `Voicebox.resume`."""
+        return await self._playback("resume", req, everything=all)
+
+    async def audio(
+        self,
+        *,
+        volume: float | None = None,
+        muted: bool | None = None,
+        device: str | None = None,
+        devices: bool = False,
+    ) -> dict[str, Any]:
+        """Set and tell how the loudspeaker is; everything is as in `Voicebox.audio`."""
+        fields = request.audio(volume, muted, device)
+        within = DEVICES_S if devices else None
+        return dict((await self._ask_player("Audio", within=within, devices=devices or None, **fields))["audio"])
 
     async def shutdown(self, *, if_idle: bool = False) -> None:
         """Have the daemon end; with `if_idle`, only if no request is active or queued (raises what it answers)."""
@@ -176,6 +219,15 @@ class AsyncVoicebox:
     async def _control(self, action: str, provider: str, timeout: float) -> dict[str, Any]:
         answer = await self._ask("ControlProvider", within=timeout, provider=provider, action=action)
         return dict(answer["provider"])
+
+    async def _playback(self, action: str, req: str | None, *, everything: bool) -> Touched:
+        answer = await self._ask_player("Playback", action=action, req=req, all=everything or None)
+        return Touched(answer["reqs"], answer["count"])
+
+    async def _ask_player(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
+        link, _ = await self._connected()
+        link.must_play()
+        return await link.inquire(kind, within=within, **fields)
 
     async def _ask(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         link, _ = await self._connected()

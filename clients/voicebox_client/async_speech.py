@@ -82,11 +82,18 @@ class AsyncSpeech:
         raise StopAsyncIteration
 
     def events(self) -> AsyncIterator[Event]:
-        """All that happens, in order: `Accepted`, `Notice`, `Reset` and `Chunk`. Iterating the speech gives the chunks."""
+        """All that happens, in order; everything is as in `Speech.events`. Iterating the speech gives the chunks."""
         return _Events(self)
+
+    async def wait(self) -> Result:
+        """Wait for the end, that of hearing if it is for the loudspeaker, and return it. Raises what iterating raises."""
+        async for _ in self.events():
+            pass
+        return self._speech.ending()
 
     async def collect(self) -> audio.Audio:
         """The whole sound, in memory."""
+        self._speech.must_bring_sound()
         gathering = audio.Gathering()
         async for chunk in self:
             gathering.add(chunk)
@@ -97,12 +104,13 @@ class AsyncSpeech:
 
         A FIFO or device that takes nothing holds up the end of a cancelled call, though not that of its request.
         """
+        self._speech.must_bring_sound()
         writing = audio.Writing(path, format, hold=self._speech.on_failure == "segment")
         try:
             await _in_thread(writing.open)
             async for chunk in self:
                 await _in_thread(partial(writing.write, chunk))
-            result = audio.ended(self._speech)
+            result = self._speech.ending()
             await _in_thread(partial(writing.finish, self._speech.acceptance().sample_rate, result.frames))
         finally:
             await self.aclose()
@@ -118,7 +126,8 @@ class AsyncSpeech:
         return self._speech.result
 
     async def aclose(self) -> None:
-        """Cancel, and forget what was not read, if it is still going. Never waits; harmless when done."""
+        """Cancel, and forget what was not read, if it is still going; one that is detached goes on without you. Never waits; harmless
+        when done."""
         self._speech.close()
         self._link.turn()
 

@@ -59,7 +59,7 @@ class Gathering:
 
     def audio(self, speech: Speech) -> Audio:
         """What there is, now that the speech has ended."""
-        result = ended(speech)
+        result = speech.ending()
         del self._data[BYTES_PER_FRAME * result.frames :]
         return Audio(self._data, speech.accepted.sample_rate, result)
 
@@ -78,16 +78,9 @@ def save(speech: Speech, path: str | os.PathLike[str], format: str | None) -> Re
         output.load()
         for chunk in speech:
             _write(output, chunk)
-        result = ended(speech)
+        result = speech.ending()
         output.finish(speech.accepted.sample_rate, result.frames)
     return result
-
-
-def ended(speech: Speech) -> Result:
-    """The result of a speech that has been read to its end."""
-    if speech.result is None:
-        raise RuntimeError("the speech has not ended")
-    return speech.result
 
 
 class Writing:

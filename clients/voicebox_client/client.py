@@ -14,10 +14,13 @@ from voicebox_client.feeder import Feeder
 from voicebox_client.guard import Guard
 from voicebox_client.speech import Speech
 from voicebox_client.voice_prompt import VoicePrompt
+from voicebox_protocol import wire
 from voicebox_protocol.errors import CancelledByRequest, DaemonLost, DaemonUnreachable
 
 # An engine's loading is given this much; the daemon itself waits for as long as the engine asks.
 LOADING_S = 600.0
+# A sound system may take its time to say which devices it has.
+DEVICES_S = 30.0
 # A daemon may be just ending when it is reached; the next one is found, or started, at once.
 _TRIES = 3
 # How often to look for a daemon that somebody else is to start.
@@ -26,8 +29,8 @@ LOOK_EVERY_S = 0.1
 _Link = TypeVar("_Link", bound=Connection)
 
 
-class Stopped(NamedTuple):
-    """What `stop` stopped: the first 64 requests, and how many in all."""
+class Touched(NamedTuple):
+    """The requests that a call reached: the first 64, and how many in all."""
 
     requests: list[str]
     total: int
@@ -69,6 +72,9 @@ class Voicebox:
         on_failure: str | None = None,
         any_voice: bool | None = None,
         sink: str | None = None,
+        follow: bool = False,
+        detached: bool = False,
+        wait_device: bool = False,
         resume: bool = False,
         prompt: VoicePrompt | None = None,
     ) -> Speech:
@@ -81,19 +87,38 @@ class Voicebox:
         holds for a daemon that dies as well: the next one is found or started, and goes on. `prompt` is what `prepare_voice`
         gave: its voice speaks, by the model that it was made for. Raises `BadRequest`, `TextTooLong`, `InvalidText`,
         `DaemonUnreachable`.
+
+        With `sink` "speaker" the machine's loudspeaker plays it, in its turn among those of all clients, which is what `priority` is
+        about; no chunks come, and the Speech ends when it was heard. `follow` has `Heard` tell how far the listener is, `wait_device`
+        has it wait where there is no sound device, and one that is `detached` is spoken even if you close it or leave.
         """
         asked = {name: value for name, value in locals().items() if name not in ("self", "text", "deadline", "prompt")}
         sounds_like = request.like(prompt, asked)
         fields = request.fields(deadline, asked)
+        request.whole_if_detached(text, asked)
         streamed = not isinstance(text, str)
         payload = b"" if not isinstance(text, str) else request.whole(text)
         with self._guard:
             link = self._connected()
             if sounds_like is not None:
                 link.must_clone()
+            if sink == "speaker":
+                link.must_play()
             speech = Speech(link, request.new_id(), partial(self._next_link, self._openings))
             feeder = Feeder(text, link.waker()) if streamed else None
             speech.begin(fields, payload, feeder, prompt=sounds_like, resume=resume)
+        return speech
+
+    def replay(self, req: str | None = None, *, follow: bool = False, detached: bool = False) -> Speech:
+        """Have the loudspeaker play again one of the last 16 requests that were heard, or the very last; everything else is as in
+        `say`. The Speech raises `NoSuchRequest` if that is none of them."""
+        asked = {"sink": "speaker", "replay": req or wire.LAST, "follow": follow, "detached": detached}
+        fields = request.fields(None, asked)
+        with self._guard:
+            link = self._connected()
+            link.must_play()
+            speech = Speech(link, request.new_id())
+            speech.begin(fields, b"", None)
         return speech
 
     def prepare_voice(
@@ -198,10 +223,40 @@ class Voicebox:
         self._ask("Ping", within=timeout + self._timeout, provider=provider, deadline_ms=deadline)
         return time.perf_counter() - begun
 
-    def stop(self, req: str | None = None, *, all: bool = False) -> Stopped:  # noqa: A002
-        """Cancel a request of any client, all of them, or those that are being played. Raises `NoSuchRequest`."""
+    def stop(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Cancel a request of any client, all of them, or those for the loudspeaker. Raises `NoSuchRequest`."""
         answer = self._ask("Stop", req=req, all=all or None)
-        return Stopped(answer["reqs"], answer["count"])
+        return Touched(answer["reqs"], answer["count"])
+
+    def skip(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Cancel what the loudspeaker is speaking, and let the next one speak; or that request, or all of them. Raises
+        `NoSuchRequest`."""
+        return self._playback("skip", req, everything=all)
+
+    def pause(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Silence the loudspeaker where it is, until `resume`; not a sample is lost. Raises `NoSuchRequest`."""
+        return self._playback("pause", req, everything=all)
+
+    def resume(self, req: str | None = None, *, all: bool = False) -> Touched:  # noqa: A002
+        """Go on after `pause`, with the very next sample. Raises `NoSuchRequest`."""
+        return self._playback("resume", req, everything=all)
+
+    def audio(
+        self,
+        *,
+        volume: float | None = None,
+        muted: bool | None = None,
+        device: str | None = None,
+        devices: bool = False,
+    ) -> dict[str, Any]:
+        """Set what is given, and return how the loudspeaker is then; its shape stands in docs/protocol.md, "AudioReply".
+
+        `volume` is 0 to 1. `device` is the name of one, or an empty string for the system's default; with `devices` the answer lists
+        them as {name, default, backend} each. What is set is kept when the daemon ends. Raises `BadRequest`.
+        """
+        fields = request.audio(volume, muted, device)
+        within = DEVICES_S if devices else None
+        return dict(self._ask_player("Audio", within=within, devices=devices or None, **fields)["audio"])
 
     def shutdown(self, *, if_idle: bool = False) -> None:
         """Have the daemon end; with `if_idle`, only if no request is active or queued (raises what it answers)."""
@@ -216,7 +271,8 @@ class Voicebox:
             return self._connected().daemon
 
     def close(self) -> None:
-        """Leave. What is still being spoken is cancelled. In a forked child, the parent's connection is left alone."""
+        """Leave. What is still being spoken is cancelled, unless it is detached. In a forked child, the parent's connection is left
+        alone."""
         link, self._link = self._link, None
         self._openings += 1
         if link is not None and not self._guard.forked:
@@ -232,6 +288,16 @@ class Voicebox:
 
     def _control(self, action: str, provider: str, timeout: float) -> dict[str, Any]:
         return dict(self._ask("ControlProvider", within=timeout, provider=provider, action=action)["provider"])
+
+    def _playback(self, action: str, req: str | None, *, everything: bool) -> Touched:
+        answer = self._ask_player("Playback", action=action, req=req, all=everything or None)
+        return Touched(answer["reqs"], answer["count"])
+
+    def _ask_player(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
+        with self._guard:
+            link = self._connected()
+            link.must_play()
+            return link.query(kind, within=within, **fields)
 
     def _ask(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         with self._guard:

@@ -181,10 +181,15 @@ class Connection:
 
     def must_clone(self) -> None:
         """Raise `Unsupported` if the daemon knows nothing of voice prompts."""
-        if wire.CLONING not in self.features:
-            raise Unsupported(
-                f"the running daemon ({self.daemon.version}) cannot speak like a recording; run: voicebox daemon restart"
-            )
+        self._must(wire.CLONING, "speak like a recording")
+
+    def must_play(self) -> None:
+        """Raise `Unsupported` if the daemon has no loudspeaker of its own."""
+        self._must(wire.LOUDSPEAKER, "play on the loudspeaker")
+
+    def _must(self, feature: str, what: str) -> None:
+        if feature not in self.features:
+            raise Unsupported(f"the running daemon ({self.daemon.version}) cannot {what}; run: voicebox daemon restart")
 
     def query(self, kind: str, *, within: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask, and return the answer's header, with its payload under `payload` if it has one; raises the error that it is.

@@ -1,4 +1,5 @@
-"""What a request brings, in the order it comes: `Accepted`, then `Chunk`, `Reset` and `Notice`, at last a `Result`."""
+"""What a request brings, in the order it comes: `Accepted`, then `Chunk`, `Reset` and `Notice`, or from the loudspeaker `Heard`; at last
+a `Result`."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ class Accepted(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING, RECONNECTED (to the next
-    daemon, with `say(..., resume=True)`) or an error's."""
+    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING (for a sound device), PLAYER (the
+    loudspeaker's process was started again), RECONNECTED (to the next daemon, with `say(..., resume=True)`) or an error's."""
 
     code: str
     message: str
@@ -44,8 +45,22 @@ class Reset(NamedTuple):
     reason: str
 
 
+class Heard(NamedTuple):
+    """How far the listener at the loudspeaker is: `frames` of the timeline and `chars` of the text, exact to the word where the
+    engine knows when its words begin. `segment`, which is being heard, begins at frame `segment_frame` and is characters
+    `char_start` to `char_end`."""
+
+    frames: int
+    chars: int
+    segment: int
+    segment_frame: int
+    char_start: int
+    char_end: int
+
+
 class Result(NamedTuple):
-    """How a request ended. `state` is done, failed or cancelled; `resumed` exact, segment, next or None."""
+    """How a request ended. `state` is done, failed or cancelled; `resumed` exact, segment, next or None. `heard_chars` and `heard_s`
+    are of the loudspeaker, else None; `reason` is why it was cancelled, where it was neither its client nor `stop`."""
 
     request_id: str
     state: str
@@ -64,6 +79,7 @@ class Result(NamedTuple):
     heard_s: float | None
     code: str | None
     message: str | None
+    reason: str | None = None
 
     @property
     def duration_s(self) -> float:
@@ -165,12 +181,17 @@ class Chunk:
         return f"<Chunk {self.seq}: segment {self.segment}, frames {self.start} to {self.end} at {self.sample_rate} Hz>"
 
 
-Event = Accepted | Notice | Reset | Chunk
+Event = Accepted | Notice | Reset | Chunk | Heard
 
 
 def accepted_from(header: dict[str, Any]) -> Accepted:
     """An `Accepted` message, read."""
     return Accepted(header["seed"], header["sample_rate"], header["provider"], header["voice"], header.get("language"))
+
+
+def heard_from(header: dict[str, Any]) -> Heard:
+    """A `Heard` message, read."""
+    return Heard(*(header[name] for name in Heard._fields))
 
 
 def result_from(header: dict[str, Any]) -> Result:

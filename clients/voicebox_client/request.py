@@ -15,6 +15,8 @@ from voicebox_protocol.errors import BadRequest, InvalidText, TextTooLong
 
 _CHOICES = {"priority": wire.PRIORITIES, "on_failure": wire.ON_FAILURE, "sink": wire.SINKS}
 _LENGTHS = {"id": 64, "name": 128, "note": 4096}
+# What goes with the loudspeaker only.
+_ALOUD = ("follow", "detached", "wait_device")
 # The header holds the other fields too; the longest of these take less than half.
 _MOST_OPTIONS = wire.MAX_HEADER // 2
 _BITS = {"u32": 32, "u64": 64}
@@ -72,9 +74,41 @@ def fields(deadline: float | None, values: Mapping[str, Any]) -> dict[str, Any]:
     for name, choices in _CHOICES.items():
         if name in checked and checked[name] not in choices:
             raise BadRequest(f"{name} is {checked[name]!r}; it takes {', '.join(choices)}")
+    _check_aloud(checked)
+    if checked.get("sink") == "speaker" and values.get("resume"):
+        checked["follow"] = True  # the next daemon goes on with what was being heard
     if deadline is not None:
         checked["deadline_ms"] = milliseconds(deadline, "deadline")
     return checked
+
+
+def _check_aloud(checked: dict[str, Any]) -> None:
+    """What is not wished for is left out; what is must have its place."""
+    for name in _ALOUD:
+        if checked.pop(name, None):
+            if checked.get("sink") != "speaker":
+                raise BadRequest(
+                    f"{name} goes with sink 'speaker': without it the sound comes to the program that asks"
+                )
+            checked[name] = True
+
+
+def whole_if_detached(text: object, asked: Mapping[str, Any]) -> None:
+    """Raise `BadRequest` for a text that is still being written and is to be spoken without its writer."""
+    if asked["detached"] and not isinstance(text, str):
+        raise BadRequest("detached takes the whole text as a string: nobody would be there to go on with it")
+
+
+def audio(volume: float | None, muted: bool | None, device: str | None) -> dict[str, Any]:
+    """The fields of an `Audio` that change something. Raises `BadRequest`."""
+    if volume is not None and not 0 <= _real("volume", volume) <= 1:
+        raise BadRequest(f"volume is {volume!r}; it takes a number from 0 to 1")
+    asked = {"volume": volume, "muted": muted, "device": device}
+    return {
+        field.name: _CHECKS[field.type](field.name, asked[field.name])
+        for field in wire.BY_NAME["Audio"].fields
+        if asked.get(field.name) is not None
+    }
 
 
 def listening(

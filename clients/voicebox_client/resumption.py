@@ -54,10 +54,40 @@ class Standing:
         """The segment begins again, at frame `frames`."""
         self.base, self.frames, self.crc = frames, 0, 0
 
+    def part(self) -> dict[str, int]:
+        """What the next daemon is told of a segment that there is something of."""
+        return {"from_frame": self.frames, "crc32": self.crc} if self.frames else {}
+
     def _pass_on(self, segment: int, *, complete: bool) -> None:
         self.base, self.frames, self.crc = self.end, 0, 0
         self.complete += complete
         self.segment = segment
+
+
+class Hearing(Standing):
+    """The account of one for the loudspeaker: of segment `segment`, `frames` were *heard*. It will be said again from its start, so
+    nobody need know what these were. `chars` of the text were heard in all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chars = 0
+        self._skipped = 0
+
+    def listen(self, header: dict[str, Any]) -> None:
+        """A `Heard` came."""
+        if header["segment"] != self.segment and self._char_end:
+            # Which one is not whole is not told; one of those that are heard from then on.
+            self.complete += not self._skipped
+            self._skipped = max(0, self._skipped - 1)
+        self.segment, self.base = header["segment"], header["segment_frame"]
+        self.frames = header["frames"] - self.base
+        self.char, self._char_end, self.chars = header["char_start"], header["char_end"], header["chars"]
+
+    def skip(self) -> None:
+        self._skipped += 1
+
+    def part(self) -> dict[str, int]:
+        return {}
 
 
 class Resumption:
@@ -71,7 +101,7 @@ class Resumption:
         self._text = text
         self._asked_at = time.monotonic()
         self._first_sound_at: float | None = None
-        self._standing = Standing()
+        self._standing: Standing = Hearing() if fields.get("sink") == "speaker" else Standing()
         self._furthest = 0
         self._tries = 0
         self._weakest: str | None = None
@@ -85,7 +115,10 @@ class Resumption:
         """Take a message of the daemon's into the account."""
         if kind == "Chunk":
             self._standing.book(header)
-            self._hear_sound()
+            self._get_on()
+        elif kind == "Heard" and isinstance(self._standing, Hearing):
+            self._standing.listen(header)
+            self._get_on()
         elif kind == "Reset":
             self._standing.take_back(header["frames"])
             self._weaken("segment")
@@ -95,7 +128,7 @@ class Resumption:
         elif kind == "Notice" and header["code"] == "RESUMED":
             self._weaken("exact")
 
-    def _hear_sound(self) -> None:
+    def _get_on(self) -> None:
         if self.kept is not None:
             self.kept.forget_before(self._standing.char)
         if self._first_sound_at is None:
@@ -154,8 +187,7 @@ class Resumption:
     def _where(self) -> dict[str, int]:
         own = self._standing
         self._not_complete = own.segment - own.complete
-        before = {"from_segment": own.segment, "from_char": own.char, "base_frames": own.base}
-        return before | ({"from_frame": own.frames, "crc32": own.crc} if own.frames else {})
+        return {"from_segment": own.segment, "from_char": own.char, "base_frames": own.base} | own.part()
 
     # --- the end
 
@@ -176,6 +208,8 @@ class Resumption:
     def _left(self, result: Result, accepted: Accepted) -> Result:
         """The last daemon did not even begin: what there is comes from those before."""
         own = self._standing
+        if isinstance(own, Hearing):
+            result = result._replace(heard_chars=own.chars, heard_s=own.end / accepted.sample_rate)
         return result._replace(
             provider=accepted.provider,
             voice=accepted.voice,

@@ -21,11 +21,13 @@ from voicebox_client.events import (
     Reset,
     Result,
     accepted_from,
+    heard_from,
     result_from,
 )
 from voicebox_protocol import wire
 from voicebox_protocol.errors import (
     BadMessage,
+    BadRequest,
     CancelledByRequest,
     DaemonLost,
     VoiceboxError,
@@ -48,6 +50,8 @@ class Speech:
     Raises the error that ended the request, with the `Result` as its attribute ``result``, once all that came before
     has been read. Sound that the daemon takes back shows as a `Chunk` whose `start` lies before the end of the last
     one; `collect` and `save` see to that. Text that is still being written is sent while this is being read.
+
+    One for the loudspeaker brings no chunks: `wait`, or read its `events()`, until it was heard.
     """
 
     def __init__(self, link: Connection, request_id: str, next_link: Callable[[], Connection] | None = None) -> None:
@@ -55,6 +59,8 @@ class Speech:
         self.notices: list[Notice] = []
         self.result: Result | None = None
         self.on_failure: str | None = None
+        self._aloud = False
+        self._detached = False
         self._link = link
         self._next_link = next_link
         self._adrift: VoiceboxError | None = None
@@ -89,6 +95,8 @@ class Speech:
         `resume`, a lost daemon is not the end."""
         self._prompt = prompt
         self.on_failure = fields.get("on_failure")
+        self._aloud = fields.get("sink") == "speaker"
+        self._detached = fields.get("detached", False)
         self._feeder = feeder
         if resume:
             self._feeder, self._resumption = _resumable(fields, payload, feeder)
@@ -131,12 +139,31 @@ class Speech:
         raise StopIteration
 
     def events(self) -> Iterator[Event]:
-        """All that happens, in order: `Accepted`, `Notice`, `Reset` and `Chunk`. Iterating the Speech gives the chunks."""
+        """All that happens, in order: `Accepted`, `Notice`, `Reset` and `Chunk`; from the loudspeaker `Heard`, with `follow` or `resume`.
+        Iterating the Speech gives the chunks."""
         while (event := self._next()) is not None:
             yield event
 
+    def wait(self) -> Result:
+        """Wait for the end, that of hearing if it is for the loudspeaker, and return it. Raises what iterating raises."""
+        for _ in self.events():
+            pass
+        return self.ending()
+
+    def ending(self) -> Result:
+        """The result of a Speech that has been read to its end."""
+        if self.result is None:
+            raise RuntimeError("the speech has not ended")
+        return self.result
+
+    def must_bring_sound(self) -> None:
+        """Raise `BadRequest` for one that the loudspeaker plays."""
+        if self._aloud:
+            raise BadRequest("the loudspeaker plays this: leave out sink='speaker' to have the sound here")
+
     def collect(self) -> Audio:
         """The whole sound, in memory."""
+        self.must_bring_sound()
         from voicebox_client.audio import collect
 
         return collect(self)
@@ -148,6 +175,7 @@ class Speech:
         An ordinary file appears when it is whole, under the mode it had; a device or FIFO is written as the sound
         comes. Raises `BadFormat`, or `OutputFailed` with the place and the reason; the request is cancelled then.
         """
+        self.must_bring_sound()
         from voicebox_client.audio import save
 
         with self:
@@ -199,7 +227,7 @@ class Speech:
         if self._error is not None or self.result is None or self.result.state == "done":
             return self._error
         code = self.result.code or CancelledByRequest.code
-        error = from_wire(code, self.result.message or "the request was cancelled")
+        error = from_wire(code, self.result.message or _why(self.result.reason))
         error.result = self.result
         return error
 
@@ -254,7 +282,8 @@ class Speech:
                 self._feeder = None
 
     def _give_up(self, error: BaseException) -> None:
-        self._tell("Cancel")
+        if not self._detached:
+            self._tell("Cancel")
         self._end(error)
 
     def _tell(self, kind: str, payload: bytes | None = None, **fields: Any) -> None:
@@ -283,7 +312,8 @@ class Speech:
             self._tell("Cancel")
 
     def close(self) -> None:
-        """Cancel, and forget what was not read, if it is still going. Harmless when done, and in a forked child."""
+        """Cancel, and forget what was not read, if it is still going; one that is detached goes on without you. Harmless when done,
+        and in a forked child."""
         if self._link.guard.forked or (self.ended and not self._owes):
             return
         with self._link.guard:
@@ -306,6 +336,8 @@ class Speech:
         self._stop_text()
         if self._lent is not None:
             self._lent.detach()
+        if self._detached:
+            return
         self._link.drop(self.request_id, self._credited + 1 - self._first_seq, self._arrived - self._first_seq)
 
     def _end(self, error: BaseException | None) -> None:
@@ -345,6 +377,8 @@ class Speech:
         elif kind == "Reset":
             self._frames = header["frames"]
             self._events.append(Reset(header["segment"], header["frames"], header["reason"]))
+        elif kind == "Heard":
+            self._events.append(heard_from(header))
         elif kind == "TextCredit":
             self._text_window = max(self._text_window, header["upto"])
         elif kind == "Error":
@@ -412,14 +446,22 @@ class Speech:
             return
         if link.boot == self._link.boot:
             self._end(lost)  # it lives, and did not want to hear of this request any more
-        elif self._prompt is not None and wire.CLONING not in link.features:
-            self._end(DaemonLost(f"{_what(lost)}; the next one ({link.daemon.version}) cannot speak like a recording"))
-        elif self._resumption.in_the_middle and wire.RESUME not in link.features:
-            self._end(DaemonLost(f"{_what(lost)}; the next one ({link.daemon.version}) cannot go on in the middle"))
+        elif lacking := self._lacking(link.features):
+            self._end(DaemonLost(f"{_what(lost)}; the next one ({link.daemon.version}) cannot {lacking}"))
         else:
             what = f"{_what(lost)}; the next one (pid {link.daemon.pid}) goes on"
             self._notice(Notice(RECONNECTED, what))
             self._begin_again(link, self._resumption, _what(lost))
+
+    def _lacking(self, features: frozenset[str]) -> str | None:
+        """What a daemon would have to do for this and cannot."""
+        if self._prompt is not None and wire.CLONING not in features:
+            return "speak like a recording"
+        if self._aloud and wire.LOUDSPEAKER not in features:
+            return "play on the loudspeaker"
+        if self._resumption is not None and self._resumption.in_the_middle and wire.RESUME not in features:
+            return "go on in the middle"
+        return None
 
     def _begin_again(self, link: Connection, resumption: Resumption, reason: str) -> None:
         fields, payload = resumption.move(self._accepted, reason)
@@ -447,6 +489,11 @@ def _resumable(
         return None, Resumption(fields, payload)
     kept = KeptText(feeder)
     return kept, Resumption(fields, kept)
+
+
+def _why(reason: str | None) -> str:
+    """Why a request was cancelled, in words."""
+    return f"the request was cancelled: {reason}" if reason else "the request was cancelled"
 
 
 def _what(lost: VoiceboxError) -> str:

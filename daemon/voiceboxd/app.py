@@ -20,6 +20,7 @@ from voicebox_protocol import __version__
 from voicebox_protocol.configuration import Config
 from voiceboxd import clock
 from voiceboxd.arenas import Arenas
+from voiceboxd.audio_settings import AudioSettings
 from voiceboxd.client_gateway import ClientGateway
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.installer import Installer
@@ -28,6 +29,7 @@ from voiceboxd.limits import most_clients
 from voiceboxd.link import Link
 from voiceboxd.logs import log
 from voiceboxd.pings import Pings
+from voiceboxd.player_host import PlayerHost
 from voiceboxd.process import Children
 from voiceboxd.provider_actor import ProviderActor, description_of, status_of
 from voiceboxd.provider_control import ProviderControl
@@ -61,6 +63,8 @@ class Setting(msgspec.Struct, frozen=True):
     runtime_dir: Path
     log_dir: Path
     providers_dir: Path
+    state_dir: Path
+    audio_sink: str
     descriptors: int
     started: float
 
@@ -90,6 +94,7 @@ class App:
             config=config,
             timers=self._timers,
             tally=self._tally,
+            audio=AudioSettings(setting.state_dir / "audio.json"),
         )
         self._idle = self._timers.timer(self._idle_for_long)
         self._ending = anyio.Event()
@@ -112,7 +117,17 @@ class App:
     def _wire_up(self, tasks: anyio.abc.TaskGroup) -> None:
         installer = self._installer(tasks)
         installer.load()
-        clients = self._clients(tasks, installer)
+        player = PlayerHost(
+            self._setting.runtime_dir / "player.page",
+            self._setting.log_dir / "player.log",
+            self._setting.audio_sink,
+            self._children,
+            self._timers,
+            tasks,
+        )
+        clients = self._clients(tasks, installer, player)
+        player.serve(self._dispatcher.loudspeaker, clients)
+        self._dispatcher.loudspeaker.play_through(player)
         self._dispatcher.speak_through(clients)
         self._arenas.on_gone = clients.arena_gone
         self._session_server = SessionServer(
@@ -137,7 +152,7 @@ class App:
 
         return Installer(self._config, self._setting.providers_dir, self._providers, self._dispatcher, actor)
 
-    def _clients(self, tasks: anyio.abc.TaskGroup, installer: Installer) -> ClientGateway:
+    def _clients(self, tasks: anyio.abc.TaskGroup, installer: Installer, player: PlayerHost) -> ClientGateway:
         pings = Pings(self._providers.actors, self._providers.send, self._tally, self._setting.boot)
         self._providers.on_pong = pings.answered
         return ClientGateway(
@@ -154,6 +169,7 @@ class App:
             installer=installer,
             control=ProviderControl(self._providers.actors, self._dispatcher.ledger, self._setting.log_dir),
             pings=pings,
+            player=player,
             shutdown=self.shut_down,
         )
 
@@ -237,6 +253,7 @@ class App:
             },
             "providers": [status_of(actor.statistics()) for actor in self._providers.actors.values()],
             "requests": counts._asdict(),
+            "audio": self._dispatcher.loudspeaker.describe(),
             "dropped": self._tally.snapshot(),
         }
 

@@ -19,6 +19,7 @@ from voiceboxd.installer import Installer
 from voiceboxd.link import Link
 from voiceboxd.logs import log
 from voiceboxd.pings import Pings
+from voiceboxd.player_host import PlayerHost
 from voiceboxd.provider_actor import description_of
 from voiceboxd.provider_control import ProviderControl
 from voiceboxd.session import Session, Sessions
@@ -29,6 +30,7 @@ from voiceboxd.tokens import same
 _DESCRIBE_WAIT = 8.0
 _STOPPED_TOLD = 64
 
+_PLAYERS = schema.Played | schema.Device | schema.DevicesReply
 _LAST_WORDS = schema.Bye | schema.EndAck | schema.Credit | schema.Cancel
 
 Handler = Callable[[Session, Any, memoryview], None]
@@ -53,6 +55,7 @@ class ClientGateway:
         installer: Installer,
         control: ProviderControl,
         pings: Pings,
+        player: PlayerHost,
         shutdown: Callable[[str], None],
     ) -> None:
         self._link = link
@@ -68,11 +71,12 @@ class ClientGateway:
         self._installer = installer
         self._control = control
         self._pings = pings
+        self._player = player
         self._shutdown = shutdown
         self._decoder = schema.Decoder(wire.CLIENT_TO_DAEMON)
         self._handlers: dict[type[schema.Message], Handler] = {
             schema.Text: self._text,
-            schema.Credit: lambda session, message, _: dispatcher.credit(session, message),
+            schema.Credit: self._credit,
             schema.Cancel: lambda session, message, _: dispatcher.cancel(session, message.req),
             schema.Mapped: self._mapped,
             schema.EndAck: lambda session, message, _: dispatcher.acknowledge(session, message.req),
@@ -85,6 +89,11 @@ class ClientGateway:
             schema.ControlProvider: self._answer_control,
             schema.Ping: self._answer_ping,
             schema.Stop: self._answer_stop,
+            schema.Playback: self._answer_playback,
+            schema.Audio: self._answer_audio,
+            schema.Played: lambda _, message, _payload: dispatcher.loudspeaker.played(message),
+            schema.Device: lambda _, message, _payload: dispatcher.loudspeaker.device_changed(message),
+            schema.DevicesReply: lambda _, message, _payload: player.devices_told(message),
             schema.Shutdown: self._answer_shutdown,
             schema.Bye: lambda session, _message, _payload: self.closed(session),
         }
@@ -141,6 +150,7 @@ class ClientGateway:
         self._sessions.close(session)
         self._pings.session_closed(session.id)
         self._dispatcher.session_closed(session.id)
+        self._player.session_closed(session.id)
 
     def left(self, session: Session) -> None:
         """It has let go of its session door: nobody reads what was lent to it, as it may have done after it was closed."""
@@ -188,6 +198,12 @@ class ClientGateway:
             self._complain(peer, errors.HelloFirst("say Hello first"), query=query, req=req)
         elif getattr(message, "boot", None) not in (None, self._boot):
             self._tally.count("stale boot")
+        elif isinstance(message, _PLAYERS) and not session.player:
+            self._complain(
+                peer,
+                errors.Refused(f"{type(message).__name__} is the player's to say"),
+                req=getattr(message, "req", None),
+            )
         elif isinstance(message, schema.Say):
             self._say(session, message, payload, prompt)
         else:
@@ -222,6 +238,14 @@ class ClientGateway:
             )
             return
         session, gone = self._sessions.open(peer, hello.agent)
+        if hello.player is not None:
+            try:
+                self._player.admit(hello.player, session.id)
+            except errors.Refused as error:
+                self._sessions.close(session)
+                self._complain(peer, error)
+                return
+            session.player = True
         session.shares = FEATURE in (hello.features or ())
         for former in gone:
             self._dispatcher.session_closed(former.id)
@@ -237,6 +261,8 @@ class ClientGateway:
             limits={"max_text": wire.MAX_TEXT, "text_window": wire.TEXT_WINDOW},
         )
         self._link.send(peer, schema.encode(welcome))
+        if session.player:
+            self._player.greeted()
 
     # --- speech
 
@@ -256,6 +282,12 @@ class ClientGateway:
             self._dispatcher.give_up(session, message.req, error)
         else:
             self._dispatcher.text(session, message, text)
+
+    def _credit(self, session: Session, message: schema.Credit, _: memoryview) -> None:
+        if session.player:
+            self._dispatcher.player_credit(message)
+        else:
+            self._dispatcher.credit(session, message)
 
     # --- queries
 
@@ -356,6 +388,23 @@ class ClientGateway:
             return
         reply = schema.Stopped(query=message.query, reqs=stopped[:_STOPPED_TOLD], count=len(stopped))
         self._reply(session, reply)
+
+    def _answer_playback(self, session: Session, message: schema.Playback, _: memoryview) -> None:
+        try:
+            reqs = self._dispatcher.loudspeaker.playback(message.action, message.req, everything=bool(message.all))
+        except errors.VoiceboxError as error:
+            self._complain(session.peer, error, query=message.query)
+            return
+        self._reply(session, schema.PlaybackReply(query=message.query, reqs=reqs[:_STOPPED_TOLD], count=len(reqs)))
+
+    def _answer_audio(self, session: Session, message: schema.Audio, _: memoryview) -> None:
+        async def answer() -> schema.Message:
+            devices = await self._player.devices() if message.devices else None
+            loudspeaker = self._dispatcher.loudspeaker
+            loudspeaker.set(message.volume, message.muted, message.device)
+            return schema.AudioReply(query=message.query, audio={**loudspeaker.describe(), "devices": devices})
+
+        self._tasks.start_soon(self._carry_out, session, message.query, answer)
 
     def _answer_shutdown(self, session: Session, message: schema.Shutdown, _: memoryview) -> None:
         if message.if_idle and not self._dispatcher.idle:

@@ -17,17 +17,19 @@ from voicebox_protocol.configuration import Config
 from voiceboxd import clock, scheduler, tokens
 from voiceboxd import provider_state as fsm
 from voiceboxd.arenas import Arenas
+from voiceboxd.audio_settings import AudioSettings
 from voiceboxd.candidates import Undecided, Wish
 from voiceboxd.choice import choose
-from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
+from voiceboxd.effects import Decided, Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.failover import successor
 from voiceboxd.ledger import Ledger
 from voiceboxd.lending import Lending, Readers
 from voiceboxd.logs import log
+from voiceboxd.loudspeaker import Loudspeaker
 from voiceboxd.preparing import Preparing
 from voiceboxd.provider_actor import ProviderActor
 from voiceboxd.provider_gateway import ProviderGateway
-from voiceboxd.request import Assignment, Request, Work
+from voiceboxd.request import SPEAKER, Assignment, Request, Work
 from voiceboxd.resumption import standing
 from voiceboxd.segmentation import has_words
 from voiceboxd.session import Session
@@ -55,6 +57,7 @@ class Dispatcher:
         config: Config,
         timers: Timers,
         tally: Tally,
+        audio: AudioSettings,
     ) -> None:
         self.ledger = ledger
         self._gateway = gateway
@@ -62,6 +65,7 @@ class Dispatcher:
         self._config = config
         self._wish = Wish(config.speech.voice, config.speech.provider, config.order)
         self._deadline = timers.timer(self._expire)
+        self.loudspeaker = Loudspeaker(ledger, timers, audio, do=self._do, pump=self._pump)
         self.preparing = Preparing(ledger.boot, gateway, self._wish, self, self._arm)
         self._tally = tally
         self._served: dict[str, int] = {}
@@ -90,16 +94,29 @@ class Dispatcher:
             self.refuse(session, say, refusal)
             return
         now = clock.now()
+        if say.replay is not None:
+            try:
+                say, text, prompt = self.loudspeaker.again(say)
+            except errors.NoSuchRequest as error:
+                self.refuse(session, say, error)
+                return
+        if say.sink == "speaker" and say.priority == "important" and say.any_voice is None and prompt is None:
+            # Rather another voice than none.
+            say.any_voice = True
         seed = say.seed if say.seed is not None else tokens.seed()
         request = self.ledger.admit(say, session.id, text, seed, now, prompt)
+        if request.aloud:
+            self.loudspeaker.enter(request, text)
         self._busy = True
         log.info("request", req=say.req, chars=len(text), more=bool(say.more), session=session.id)
-        self._served.setdefault(session.id, self._turn)
+        self._served.setdefault(request.listener, self._turn)
         if not say.more and not has_words(text) and not say.from_segment:
             nothing = errors.NothingToSay("the text holds no letter and no digit")
             self._do(self.ledger.fail(request, nothing, now))
         else:
             self._assign(request)
+            if request.aloud:
+                self.loudspeaker.queue(request)
         self._arm()
 
     def prepare_voice(self, session: Session, message: schema.PrepareVoice, audio: bytes) -> None:
@@ -147,6 +164,8 @@ class Dispatcher:
         """More text of a request."""
         request = self.ledger.owned(session.id, message.req)
         if request is not None:
+            if request.aloud:
+                self.loudspeaker.text(message.req, text)
             self._do(self.ledger.text(request, text, bool(message.last), clock.now()))
             self._pump(request)
 
@@ -159,7 +178,15 @@ class Dispatcher:
     def credit(self, session: Session, message: schema.Credit) -> None:
         """The client is done with some sound."""
         self._lending.credit(session.id, message)
-        window = self.ledger.windows.get(session.id)
+        self._credit(session.id, message)
+
+    def player_credit(self, message: schema.Credit) -> None:
+        """The player is done with some sound: it was heard, or will not be."""
+        if self.loudspeaker.credit(message):
+            self._credit(SPEAKER, message)
+
+    def _credit(self, listener: str, message: schema.Credit) -> None:
+        window = self.ledger.windows.get(listener)
         if window is None:
             return
         was_open = window.open
@@ -190,6 +217,8 @@ class Dispatcher:
         ]
         for request in chosen:
             self._do(self.ledger.cancel(request, clock.now()))
+        if req is None:
+            self.loudspeaker.stopped()
         return [request.req for request in chosen]
 
     def acknowledge(self, session: Session, req: str) -> None:
@@ -319,7 +348,7 @@ class Dispatcher:
     def _assign_waiting(self) -> None:
         self.preparing.assign_waiting()
         for request in list(self.ledger.requests.values()):
-            if not request.ended and (request.assignment is None or request.stranded):
+            if not (request.ended or request.verdict) and (request.assignment is None or request.stranded):
                 self._assign(request)
 
     def _assign(self, request: Request) -> None:
@@ -451,9 +480,9 @@ class Dispatcher:
         worker = actor.free_worker(self.in_work)
         assert worker is not None
         self._turn += 1
-        self._served[request.session] = self._turn
+        self._served[request.listener] = self._turn
         worker.post(fsm.JobStarted())
-        free = self._lending.begins(worker, request.session, self._outbox)
+        free = self._lending.begins(worker, request.listener, self._outbox)
         self._do(self.ledger.dispatch(request, work, worker.epoch, clock.now(), free))
 
     def in_work(self, provider: str, epoch: int) -> int:
@@ -506,7 +535,7 @@ class Dispatcher:
     def _stall(self, session: str, now: float) -> None:
         log.warning("stalled", session=session)
         stalled = errors.Stalled("nothing was read for over a minute while memory was needed")
-        for request in [r for r in self.ledger.requests.values() if r.session == session]:
+        for request in [r for r in self.ledger.requests.values() if r.listener == session]:
             self._do(self.ledger.fail(request, stalled, now))
         self.ledger.windows[session].forget_all()
 
@@ -543,17 +572,28 @@ class Dispatcher:
         """Whether no request is here, and no recording."""
         return not self.ledger.requests and not self.preparing.book.open
 
+    def _to_loudspeaker(self, effect: ToClient) -> None:
+        if isinstance(effect.message, schema.Chunk):
+            chunk, payload = self._lending.kept(effect)
+            self.loudspeaker.sound(chunk, payload)
+        elif isinstance(effect.message, schema.Reset):
+            self.loudspeaker.reset(effect.message)
+
     def _ended(self, session: str, end: schema.Done | schema.Failed | schema.Cancelled) -> None:
-        if self._stopping:
+        if self._stopping and session:
             self._unacknowledged.add((session, end.req))
         _log_end(end)
 
     def _do(self, effects: list[Effect]) -> None:
         stranded = [self.ledger.requests[effect.req] for effect in effects if isinstance(effect, Seek)]
+        decided = [effect.req for effect in effects if isinstance(effect, Decided)]
         for effect in effects:
             if isinstance(effect, ToProvider):
                 self._gateway.send(effect)
             elif isinstance(effect, ToClient):
+                if effect.session == SPEAKER:
+                    self._to_loudspeaker(effect)
+                    continue
                 if isinstance(effect.message, schema.Chunk):
                     effect = self._lending.to_client(effect, effect.message, self._outbox)
                 elif isinstance(effect.message, schema.Done | schema.Failed | schema.Cancelled):
@@ -561,6 +601,8 @@ class Dispatcher:
                 self._outbox.send(effect)
         for request in stranded:
             self._assign(request)
+        for req in decided:
+            self.loudspeaker.decided(req)
         if self._busy and self.idle:
             self._busy = False
             self.on_idle()

@@ -27,13 +27,19 @@ class ToProvider(NamedTuple):
     prompt: bytes | None = None
 
 
+class Decided(NamedTuple):
+    """Nothing more is spoken of a request for the loudspeaker, and its `verdict` says how it ends: find out what was heard."""
+
+    req: str
+
+
 class Seek(NamedTuple):
     """Find somebody else who speaks a request, or end it."""
 
     req: str
 
 
-Effect = ToClient | ToProvider | Seek
+Effect = ToClient | ToProvider | Seek | Decided
 
 
 class Violation(Exception):

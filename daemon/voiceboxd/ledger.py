@@ -13,10 +13,10 @@ from typing import NamedTuple
 from voicebox_protocol import checksum, errors, schema, wire
 from voiceboxd import lookahead, messages
 from voiceboxd.chunk_rules import checked_pieces, marks_in_request
-from voiceboxd.effects import Effect, Payload, Seek, ToClient, ToProvider, Violation
+from voiceboxd.effects import Decided, Effect, Payload, Seek, ToClient, ToProvider, Violation
 from voiceboxd.messages import REASON_TOLD
 from voiceboxd.pace import Pace
-from voiceboxd.request import Assignment, Held, Passed, Request, Work
+from voiceboxd.request import Assignment, HeardPart, Held, Passed, Request, Verdict, Work
 from voiceboxd.resumption import standing
 from voiceboxd.scripts import foreign_words, quoted
 from voiceboxd.segmentation import Segmenter
@@ -66,7 +66,7 @@ class Ledger:
     # --- what is in the books
 
     def counts(self) -> Counts:
-        active = sum(request.runs_now for request in self.requests.values())
+        active = sum(request.runs_now or (request.aloud and request.frames > 0) for request in self.requests.values())
         totals = self._totals
         return Counts(active, len(self.requests) - active, totals["Done"], totals["Failed"], totals["Cancelled"])
 
@@ -101,7 +101,7 @@ class Ledger:
         request.text_ended = not say.more
         request.stand(standing(say))
         self.requests[say.req] = request
-        self.windows.setdefault(session, Window(now))
+        self.windows.setdefault(request.listener, Window(now))
         return request
 
     def accept(self, request: Request, assignment: Assignment, now: float) -> list[Effect]:
@@ -121,6 +121,8 @@ class Ledger:
 
     def text(self, request: Request, text: str, last: bool, now: float) -> list[Effect]:
         """More text came from the client."""
+        if request.verdict is not None:
+            return []
         if request.text_ended:
             return self.fail(request, errors.BadRequest("Text came after the text had ended"), now)
         request.text_received += len(text.encode())
@@ -182,7 +184,7 @@ class Ledger:
             return []
         request.work, work.start = work, request.frames
         held = work.held
-        lookahead.release(self.windows.get(request.session), work)
+        lookahead.release(self.windows.get(request.listener), work)
         effects: list[Effect] = [self._lend(request, work, each, now) for each in held]
         if work.done:
             request.spoken = True
@@ -198,7 +200,7 @@ class Ledger:
             return self.fail(request, _no_such_part(request.say.from_segment or 0), now)
         if not request.spoken:
             return self.fail(request, errors.NothingToSay("the text holds no letter and no digit"), now)
-        return self._end(request, "Done", None, now)
+        return self._end(request, Verdict("Done"), now)
 
     def _grant(self, request: Request) -> list[Effect]:
         upto = request.text_consumed + wire.TEXT_WINDOW
@@ -211,7 +213,7 @@ class Ledger:
 
     def look_ahead(self, request: Request, depth: int) -> Work | None:
         """A later segment that could be spoken beside the present one, at most `depth` of them, if there is room for its sound."""
-        if depth < 1 or not self.windows[request.session].open:
+        if depth < 1 or not self.windows[request.listener].open:
             return None
         return lookahead.waiting(request, depth)
 
@@ -251,7 +253,7 @@ class Ledger:
         if work is request.work:
             return [self._lend(request, work, held, now)]
         work.held.append(held)
-        self.windows[request.session].reserve(sum(held.counts), rate)
+        self.windows[request.listener].reserve(sum(held.counts), rate)
         return []
 
     def due(self, provider: str, epoch: int, req: str, attempt: int) -> bool | None:
@@ -262,7 +264,7 @@ class Ledger:
     def _lend(self, request: Request, work: Work, held: Held, now: float) -> ToClient:
         if request.first_audio is None:
             request.first_audio = now
-        self.windows[request.session].lend(request.req, request.seq, held.counts, held.rate, now)
+        self.windows[request.listener].lend(request.req, request.seq, held.counts, held.rate, now)
         message = messages.chunk(self.boot, request, work, held)
         request.frames += sum(held.counts)
         request.seq += len(held.counts)
@@ -317,7 +319,7 @@ class Ledger:
             return None
         request, work = found
         if work is not request.work:
-            lookahead.postpone(self.windows.get(request.session), work)
+            lookahead.postpone(self.windows.get(request.listener), work)
             return []
         work.attempt = None
         error = errors.from_wire(failed.code, failed.message)
@@ -348,7 +350,7 @@ class Ledger:
             work.attempt = None
             if work is not request.work:
                 request.broke(work.at, reason)
-                lookahead.postpone(self.windows.get(request.session), work)
+                lookahead.postpone(self.windows.get(request.listener), work)
         due = [request for request, work in found if work is request.work]
         return [effect for request in due for effect in self._broke(request, reason, now)]
 
@@ -366,7 +368,7 @@ class Ledger:
             if work is request.work:
                 work.attempt, work.frames_at_move = None, work.frames
             else:
-                lookahead.postpone(self.windows.get(request.session), work)
+                lookahead.postpone(self.windows.get(request.listener), work)
         return effects
 
     def movable(self, provider: str, epoch: int) -> int:
@@ -380,7 +382,7 @@ class Ledger:
         assert request.assignment is not None
         if work.frames <= work.frames_at_move:
             return False
-        held = self.windows[request.session].seconds_of(request.req)
+        held = self.windows[request.listener].seconds_of(request.req)
         return work is not request.work or (
             held < HEDGE_BELOW_S and (request.assignment.deterministic or not work.frames)
         )
@@ -424,13 +426,13 @@ class Ledger:
 
     def strand(self, request: Request, error: errors.VoiceboxError) -> list[Effect]:
         """Whoever speaks it cannot go on: somebody else is sought, and if there is nobody, this is its end."""
-        if request.ended or request.stranded:
+        if request.ended or request.stranded or request.verdict:
             return []
         assert request.assignment is not None
         effects = self._cancel_attempts(request)
         if request.work is not None:
             request.work.attempt = None
-        lookahead.give_back(self.windows.get(request.session), request)
+        lookahead.give_back(self.windows.get(request.listener), request)
         request.stranded = error
         request.tried.append(Passed(request.assignment.speaker, str(error)[:REASON_TOLD]))
         return [*effects, Seek(request.req)]
@@ -493,7 +495,7 @@ class Ledger:
             reset = schema.Reset(
                 boot=self.boot, req=request.req, segment=work.segment.number, frames=work.start, reason=reason
             )
-            return [ToClient(request.session, reset)]
+            return [ToClient(request.listener, reset)]
         request.spoken = True
         request.work = None
         skipped = self._notice(request, "SKIPPED", f"the rest of a sentence is missing: {reason}")
@@ -520,13 +522,13 @@ class Ledger:
 
     # --- ends
 
-    def cancel(self, request: Request, now: float) -> list[Effect]:
-        """Somebody stopped it."""
-        return self._end(request, "Cancelled", None, now)
+    def cancel(self, request: Request, now: float, reason: str | None = None) -> list[Effect]:
+        """Somebody stopped it, or something, which has a reason."""
+        return self._end(request, Verdict("Cancelled", reason=reason), now)
 
     def fail(self, request: Request, error: errors.VoiceboxError, now: float) -> list[Effect]:
         """It cannot be spoken to its end."""
-        return self._end(request, "Failed", error, now)
+        return self._end(request, Verdict("Failed", error), now)
 
     def expire(self, now: float) -> list[Effect]:
         """End what is past its deadline."""
@@ -543,9 +545,16 @@ class Ledger:
 
     def session_closed(self, session: str, now: float) -> list[Effect]:
         """A client is gone: end all it asked for. Nobody is there to be told."""
-        effects = [e for request in self._of_session(session) for e in self.cancel(request, now)]
+        effects = [e for request in self._of_session(session) for e in self._orphan(request, now)]
         self.windows.pop(session, None)
-        return [effect for effect in effects if isinstance(effect, ToProvider)]
+        return [effect for effect in effects if not isinstance(effect, ToClient)]
+
+    def _orphan(self, request: Request, now: float) -> list[Effect]:
+        if not (request.aloud and request.say.detached):
+            return self.cancel(request, now)
+        request.session = ""
+        # The rest of its text will not come.
+        return [] if request.text_ended else self.text(request, "", True, now)
 
     def forget(self, session: str, req: str) -> None:
         """The client has the terminal message: what it still holds is its own."""
@@ -567,23 +576,46 @@ class Ledger:
         )
         return [ToProvider(provider, epoch, cancel)]
 
-    def _end(self, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> list[Effect]:
-        """The one place where a request ends."""
-        if request.ended:
+    def _end(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
+        """The one place where it is decided how a request ends. One for the loudspeaker does when it is known what was heard of it."""
+        if request.ended or (request.verdict is not None and verdict.kind == "Done"):
             return []
+        if not request.aloud:
+            return self._close_request(request, verdict, now)
+        effects = self._give_up_work(request, verdict)
+        request.verdict, request.stranded = verdict, None
+        if verdict.kind != "Done":
+            request.deadline = None
+        return [*effects, Decided(request.req)]
+
+    def settle(self, request: Request, heard: HeardPart, now: float) -> list[Effect]:
+        """The end of one for the loudspeaker, of which so much was heard."""
+        assert request.verdict is not None
+        return [] if request.ended else self._close_request(request, request.verdict, now, heard)
+
+    def _give_up_work(self, request: Request, verdict: Verdict) -> list[Effect]:
+        """No more of it is spoken."""
         effects = self._cancel_attempts(request)
         for work in request.ahead:
-            lookahead.release(self.windows.get(request.session), work)
+            lookahead.release(self.windows.get(request.listener), work)
+        request.close_runs(verdict.kind.lower())
+        request.work = None
+        request.ahead.clear()
+        return effects
+
+    def _close_request(
+        self, request: Request, verdict: Verdict, now: float, heard: HeardPart | None = None
+    ) -> list[Effect]:
+        kind, effects = verdict.kind, self._give_up_work(request, verdict)
         request.ended = True
         del self.requests[request.req]
         self._ended[request.req] = None
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
         self._totals[kind] += 1
-        request.close_runs(kind.lower())
-        if kind != "Done" and (window := self.windows.get(request.session)) is not None:
+        if (kind != "Done" or request.aloud) and (window := self.windows.get(request.listener)) is not None:
             window.forget(request.req)
-        return [*effects, messages.terminal(self.boot, request, kind, error, now)]
+        return [*effects, messages.terminal(self.boot, request, verdict, now, heard)]
 
 
 def _no_such_part(segment: int) -> errors.BadRequest:

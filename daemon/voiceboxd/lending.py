@@ -71,6 +71,18 @@ class Lending:
         self._arenas.give(arena, slots)
         return ToClient(effect.session, message, payload)
 
+    def kept(self, effect: ToClient) -> tuple[schema.Chunk, bytes]:
+        """Sound that is kept until it was heard: its place in the arena is free at once."""
+        chunk = effect.message
+        assert isinstance(chunk, schema.Chunk)
+        arena = chunk.descriptors[0][0]
+        if not arena:
+            return chunk, bytes(effect.payload or b"")
+        slots = [offset // SLOT_BYTES for _, offset, _, _ in chunk.descriptors]
+        message, payload = self._arenas.copied(chunk)
+        self._arenas.give(arena, slots)
+        return message, bytes(payload)
+
     def begins(self, worker: Worker, session: str, readers: Readers) -> list[tuple[int, int]] | None:
         """A worker begins to speak for a session, which may map its arena; gives which slots of that are free again."""
         if worker.arena is None:

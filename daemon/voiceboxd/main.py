@@ -13,6 +13,7 @@ import zmq
 from voicebox_protocol import __version__, endpoints, places
 from voicebox_protocol.errors import BadPlace, VoiceboxError
 from voiceboxd import limits
+from voiceboxd.audio_sink import sink_of
 from voiceboxd.instance import AlreadyRunning, InstanceLock
 from voiceboxd.tokens import token
 
@@ -74,6 +75,7 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
     os.umask(0o077)
     # A wrong configuration is refused before anybody is let in; having none costs nothing here.
     loaded = _configuration() if places.config_file().exists() else None
+    sink = sink_of(os.environ)
     places.log_dir().mkdir(parents=True, exist_ok=True)
     boot = token(8)
     transport = endpoints.transport(directory)
@@ -94,7 +96,17 @@ def _serve(mode: str, directory: Path, descriptors: int, started: float) -> None
 
         close_log = logs.set_up(places.log_dir(), foreground=mode == "run")
         doors = Doors(control, providers, session, Door(address, server_key), transport.name, transport.token())
-        setting = Setting(boot, mode, directory, places.log_dir(), places.providers_dir(), descriptors, started)
+        setting = Setting(
+            boot=boot,
+            mode=mode,
+            runtime_dir=directory,
+            log_dir=places.log_dir(),
+            providers_dir=places.providers_dir(),
+            state_dir=places.state_dir(),
+            audio_sink=sink,
+            descriptors=descriptors,
+            started=started,
+        )
 
         async def live() -> None:
             app = App(setting, doors, loaded or _configuration())

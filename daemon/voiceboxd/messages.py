@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from voicebox_protocol import errors, schema
+from voicebox_protocol import schema
 from voiceboxd.chunk_rules import marks_in_request
 from voiceboxd.effects import ToClient
-from voiceboxd.request import Held, Request, Work, segment_seed
+from voiceboxd.request import HeardPart, Held, Request, Verdict, Work, segment_seed
 
 # Together with the message below what a header holds, however many bytes each character takes.
 _RUNS_TOLD = 20
@@ -83,12 +83,12 @@ def chunk(boot: str, request: Request, work: Work, held: Held) -> ToClient:
         char_end=work.segment.end,
         marks=marks_in_request(held.chunk.marks, work),
     )
-    return ToClient(request.session, message, held.payload)
+    return ToClient(request.listener, message, held.payload)
 
 
-def terminal(boot: str, request: Request, kind: str, error: errors.VoiceboxError | None, now: float) -> ToClient:
-    """How it ended."""
-    speaker = request.speaker
+def terminal(boot: str, request: Request, verdict: Verdict, now: float, heard: HeardPart | None) -> ToClient:
+    """How it ended, and, at the loudspeaker, what was heard of it."""
+    speaker, error = request.speaker, verdict.error
     fields = {
         "boot": boot,
         "req": request.req,
@@ -106,4 +106,9 @@ def terminal(boot: str, request: Request, kind: str, error: errors.VoiceboxError
     }
     if error is not None:
         fields |= {"code": error.code, "message": str(error)[:_WORDS_TOLD]}
-    return ToClient(request.session, schema.STRUCTS[kind](**fields))
+    if verdict.kind == "Cancelled":
+        fields["reason"] = verdict.reason
+    if heard is not None:
+        rate = request.assignment.sample_rate if request.assignment else 0
+        fields |= {"heard_chars": heard.chars, "heard_s": heard.frames / rate if rate else 0.0}
+    return ToClient(request.session, schema.STRUCTS[verdict.kind](**fields))

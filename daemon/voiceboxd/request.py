@@ -12,6 +12,9 @@ from voiceboxd.effects import Payload
 from voiceboxd.resumption import Part, Standing
 from voiceboxd.segmentation import Segment, Segmenter
 
+# The listener of all that is for the loudspeaker; a session's name is longer.
+SPEAKER = "speaker"
+
 
 class Speaker(NamedTuple):
     """A voice of a provider; either may be empty where a request named only the other."""
@@ -66,6 +69,21 @@ class Assignment(NamedTuple):
         """Whether it makes the very samples that another makes."""
         alike = self.voice == other.voice and bool(self.fingerprint) and self.fingerprint == other.fingerprint
         return alike and self.deterministic and other.deterministic
+
+
+class Verdict(NamedTuple):
+    """How a request for the loudspeaker ends once it is known how much of it was heard. `reason` is for one that was cancelled."""
+
+    kind: str
+    error: errors.VoiceboxError | None = None
+    reason: str | None = None
+
+
+class HeardPart(NamedTuple):
+    """What was heard of a request at the loudspeaker: frames of its timeline and characters of its text."""
+
+    frames: int
+    chars: int
 
 
 class Run(msgspec.Struct):
@@ -134,7 +152,8 @@ class Work(msgspec.Struct):
 class Request(msgspec.Struct):
     """One accepted `Say`. Times are seconds of the daemon's monotonic clock. `tried` are those who spoke it and could not go
     on; while it is `stranded` nobody speaks it, and the error is how it ends if nobody can. `prompt` is the voice prompt that came with
-    it, as it came."""
+    it, as it came. One for the loudspeaker is `held_back` until its turn is near, and has a `verdict` from when no more of it is
+    spoken until it is known what was heard."""
 
     say: schema.Say
     session: str
@@ -165,10 +184,22 @@ class Request(msgspec.Struct):
     resumed: str | None = None
     first_audio: float | None = None
     ended: bool = False
+    held_back: bool = False
+    verdict: Verdict | None = None
 
     @property
     def req(self) -> str:
         return self.say.req
+
+    @property
+    def aloud(self) -> bool:
+        """Whether it is for the loudspeaker."""
+        return self.say.sink == "speaker"
+
+    @property
+    def listener(self) -> str:
+        """Who takes its sound, and whose window that fills: its session, or the loudspeaker."""
+        return SPEAKER if self.aloud else self.session
 
     @property
     def priority(self) -> int:
@@ -178,7 +209,8 @@ class Request(msgspec.Struct):
     @property
     def waits(self) -> bool:
         """Whether it could go to a provider now."""
-        return not (self.ended or self.stranded) and self.work is not None and self.work.attempt is None
+        idle = self.ended or self.stranded or self.held_back or self.verdict
+        return not idle and self.work is not None and self.work.attempt is None
 
     @property
     def runs_now(self) -> bool:

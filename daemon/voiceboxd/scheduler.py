@@ -23,10 +23,10 @@ def pick(requests: Iterable[Request], windows: dict[str, Window], served: dict[s
 
 def rank(request: Request, served: dict[str, int]) -> tuple[int, int, int]:
     """Who goes first: by priority, then whose session was served longest ago, then who came first."""
-    return request.priority, served.get(request.session, 0), request.order
+    return request.priority, served.get(request.listener, 0), request.order
 
 
 def may_begin(request: Request, windows: dict[str, Window]) -> bool:
     """Whether it has a segment that waits, and its session room for it."""
-    window = windows[request.session]
+    window = windows[request.listener]
     return request.waits and (window.open or not window.holds(request.req))

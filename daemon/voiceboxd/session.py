@@ -21,6 +21,7 @@ class Session(msgspec.Struct):
     agent: str
     token: str = msgspec.field(default_factory=lambda: token(16))
     attached: bool = False
+    player: bool = False
     hang_up: Callable[[], None] = lambda: None
     tell: Callable[[bytes, list[int]], bool] = lambda _line, _descriptors: False
     shares: bool = False
@@ -40,7 +41,8 @@ class Sessions:
 
     @property
     def attached(self) -> int:
-        return sum(session.attached for session in self._by_id.values())
+        """How many clients are there; the loudspeaker's player is none."""
+        return sum(session.attached and not session.player for session in self._by_id.values())
 
     def open(self, peer: bytes, agent: str) -> tuple[Session, list[Session]]:
         """A new session for a peer, and those that had to go for it, the peer's own former one among them."""

@@ -209,7 +209,7 @@ class Stalled(SpeechError):
 
 
 class NoAudioDevice(SpeechError):
-    """There is no sound device to play on. Write a file instead: `voicebox say ... -o speech.wav`."""
+    """There is no sound device to play on. Write a file instead, `voicebox say ... -o speech.wav`, or wait for one, `--wait-device`."""
 
     code = "NO_AUDIO_DEVICE"
 

@@ -32,6 +32,7 @@ class Hello(Message, tag="Hello", kw_only=True):
     provider: str | None = None
     epoch: int | None = None
     pid: int | None = None
+    player: str | None = None
     capabilities: dict[str, Any] | None = None
 
 class Welcome(Message, tag="Welcome", kw_only=True):
@@ -72,6 +73,10 @@ class Say(Message, tag="Say", kw_only=True):
     on_failure: str | None = None
     any_voice: bool | None = None
     sink: str | None = None
+    follow: bool | None = None
+    detached: bool | None = None
+    wait_device: bool | None = None
+    replay: str | None = None
     options: dict[str, Any] | None = None
     more: bool | None = None
     from_segment: int | None = None
@@ -146,6 +151,16 @@ class Notice(Message, tag="Notice", kw_only=True):
     code: str
     message: str
 
+class Heard(Message, tag="Heard", kw_only=True):
+    boot: str
+    req: str
+    frames: int
+    chars: int
+    segment: int
+    segment_frame: int
+    char_start: int
+    char_end: int
+
 class Done(Message, tag="Done", kw_only=True):
     boot: str
     req: str
@@ -198,6 +213,49 @@ class Cancelled(Message, tag="Cancelled", kw_only=True):
     total_ms: float
     heard_chars: int | None = None
     heard_s: float | None = None
+    reason: str | None = None
+
+class Play(Message, tag="Play", kw_only=True):
+    boot: str
+    req: str
+    sample_rate: int
+    frame: int
+    at: int
+
+class Finish(Message, tag="Finish", kw_only=True):
+    boot: str
+    req: str
+    frames: int
+
+class Hush(Message, tag="Hush", kw_only=True):
+    boot: str
+    req: str
+
+class Speaker(Message, tag="Speaker", kw_only=True):
+    boot: str
+    volume: float
+    muted: bool
+    paused: bool
+    device: str | None = None
+
+class Played(Message, tag="Played", kw_only=True):
+    boot: str
+    req: str
+    frames: int
+    last: bool | None = None
+    underruns: int
+
+class Device(Message, tag="Device", kw_only=True):
+    boot: str
+    name: str | None = None
+    message: str | None = None
+
+class Devices(Message, tag="Devices", kw_only=True):
+    query: int
+
+class DevicesReply(Message, tag="DevicesReply", kw_only=True):
+    query: int
+    devices: list[dict[str, Any]]
 
 class Status(Message, tag="Status", kw_only=True):
     query: int
@@ -284,6 +342,28 @@ class Stopped(Message, tag="Stopped", kw_only=True):
     query: int
     reqs: list[str]
     count: int
+
+class Playback(Message, tag="Playback", kw_only=True):
+    query: int
+    action: str
+    req: str | None = None
+    all: bool | None = None
+
+class PlaybackReply(Message, tag="PlaybackReply", kw_only=True):
+    query: int
+    reqs: list[str]
+    count: int
+
+class Audio(Message, tag="Audio", kw_only=True):
+    query: int
+    volume: float | None = None
+    muted: bool | None = None
+    device: str | None = None
+    devices: bool | None = None
+
+class AudioReply(Message, tag="AudioReply", kw_only=True):
+    query: int
+    audio: dict[str, Any]
 
 class Shutdown(Message, tag="Shutdown", kw_only=True):
     query: int

@@ -31,11 +31,18 @@ PRIORITIES = ("important", "message", "text", "notification", "progress")
 ON_FAILURE = ("segment", "next", "fail")
 SINKS = ("stream", "speaker")
 ACTIONS = ("start", "stop", "restart")
+PLAYBACK = ("skip", "pause", "resume")
 RESUMED = ("exact", "segment", "next")
-# What a daemon names in `Welcome.features`. resume: it takes `Say.from_segment`; cloning: it takes `PrepareVoice`, and `Say` with a prompt.
+# What a daemon names in `Welcome.features`. resume: it takes `Say.from_segment`; cloning: it takes `PrepareVoice`, and `Say` with a prompt;
+# loudspeaker: `sink` speaker is played by the daemon's own player.
 RESUME = "resume"
 CLONING = "cloning"
-FEATURES = (RESUME, CLONING)
+LOUDSPEAKER = "loudspeaker"
+FEATURES = (RESUME, CLONING, LOUDSPEAKER)
+# What a player names in `Hello.features`.
+PLAYER = "player"
+# In `Say.replay`: whatever was heard last.
+LAST = "last"
 MAX_RANGES = 4096
 
 # Types of fields. Text is bounded in characters, lists in items; numbers by their width.
@@ -154,6 +161,7 @@ KINDS: tuple[Kind, ...] = (
             Field("provider", "id", "providers only: its id, as it was told at its start"),
             Field("epoch", "u32", "providers only: its incarnation, as it was told at its start"),
             Field("pid", "u32", "the sender's process id"),
+            Field("player", "id", "the daemon's own player only: the secret that its start line gave"),
             Field(
                 "capabilities",
                 "map",
@@ -176,7 +184,8 @@ KINDS: tuple[Kind, ...] = (
             Field(
                 "features",
                 "names",
-                "optional abilities: resume (it takes Say.from_segment), cloning (it takes PrepareVoice)",
+                "optional abilities: resume (it takes Say.from_segment), cloning (it takes PrepareVoice), "
+                "loudspeaker (it plays sink speaker)",
             ),
             Field("limits", "map", "max_text, text_window (bytes)"),
         ),
@@ -209,7 +218,17 @@ KINDS: tuple[Kind, ...] = (
             Field("deadline_ms", "u64", "milliseconds from arrival to the end of the request"),
             Field("on_failure", "id", "what follows a failure that cannot be mended exactly: segment, next or fail"),
             Field("any_voice", "bool", "another voice may speak when the asked one cannot"),
-            Field("sink", "id", "stream (default): chunks to this client; speaker: the loudspeaker"),
+            Field(
+                "sink", "id", "stream (default): chunks to this client; speaker: the loudspeaker, and no chunks come"
+            ),
+            Field("follow", "bool", "with sink speaker: tell in Heard how far the listener is"),
+            Field("detached", "bool", "with sink speaker: it is spoken even if its client goes"),
+            Field("wait_device", "bool", "with sink speaker: where there is no sound device, wait for one"),
+            Field(
+                "replay",
+                "id",
+                "with sink speaker and no text: speak again this request of the last 16 heard, or `last`",
+            ),
             Field("options", "map", "engine options, validated against its capability document"),
             Field("more", "bool", "text follows in Text messages"),
             Field(
@@ -326,15 +345,104 @@ KINDS: tuple[Kind, ...] = (
             Field(
                 "code",
                 "id",
-                "STARTING (a provider), RESUMED (exactly), SKIPPED (the rest of a segment), FAILOVER (another speaks)",
+                "STARTING (a provider), RESUMED (exactly), SKIPPED (the rest of a segment), FAILOVER (another speaks), "
+                "PLAYER (the loudspeaker's process was started again), WAITING (for a sound device)",
                 True,
             ),
             Field("message", "note", "what happened, in words", True),
         ),
     ),
-    Kind("Done", _D2C, "The request was spoken to its end.", _TERMINAL_FIELDS),
+    Kind(
+        "Heard",
+        _D2C,
+        "How far the listener is, for a request with `follow`: where a sentence begins, and ten times a second.",
+        (
+            _BOOT,
+            _REQ,
+            Field("frames", "u64", "PCM frames of the client's timeline that were heard", True),
+            Field(
+                "chars", "u64", "characters of the text that were heard: to the word where the engine gives marks", True
+            ),
+            Field("segment", "u32", "the segment that is being heard", True),
+            Field("segment_frame", "u64", "its first frame in the timeline", True),
+            Field("char_start", "u64", "its first character in the text", True),
+            Field("char_end", "u64", "one past its last character", True),
+        ),
+    ),
+    Kind("Done", _D2C, "The request was spoken to its end; one for the loudspeaker was heard.", _TERMINAL_FIELDS),
     Kind("Failed", _D2C, "The request could not be spoken to its end.", (*_TERMINAL_FIELDS, *_ERROR_FIELDS)),
-    Kind("Cancelled", _D2C, "The request was stopped.", _TERMINAL_FIELDS),
+    Kind(
+        "Cancelled",
+        _D2C,
+        "The request was stopped.",
+        (*_TERMINAL_FIELDS, Field("reason", "note", "why, where it was neither its client nor Stop")),
+    ),
+    # --- the loudspeaker: what is played is the player's only, a client that the daemon itself has started
+    Kind(
+        "Play",
+        _D2C,
+        "To the player: this request's turn. The sound that follows as Chunk is to be heard from this frame of its timeline on.",
+        (
+            _BOOT,
+            _REQ,
+            Field("sample_rate", "u32", "Hz of its chunks", True),
+            Field("frame", "u64", "first frame to be heard; what comes before it has been heard", True),
+            Field("at", "u64", "frame at which the first Chunk that follows begins", True),
+        ),
+    ),
+    Kind(
+        "Finish",
+        _D2C,
+        "To the player: no more sound of this request comes; answered by Played with `last` when all of it was heard.",
+        (_BOOT, _REQ, Field("frames", "u64", "frames in its timeline", True)),
+    ),
+    Kind(
+        "Hush",
+        _D2C,
+        "To the player: nothing more of this request is to be heard, from now on; answered by Played with `last`.",
+        (_BOOT, _REQ),
+    ),
+    Kind(
+        "Speaker",
+        _D2C,
+        "To the player: how the loudspeaker is to be, after Welcome and whenever that changes.",
+        (
+            _BOOT,
+            Field("volume", "real", "0 to 1", True),
+            Field("muted", "bool", "nothing is heard, and what is spoken goes on", True),
+            Field("paused", "bool", "nothing is heard, and nothing goes on", True),
+            Field("device", "name", "which device; the system's default if null"),
+        ),
+    ),
+    Kind(
+        "Played",
+        _C2D,
+        "From the player: how much of a request was heard at the device.",
+        (
+            _BOOT,
+            _REQ,
+            Field("frames", "u64", "frames of its timeline that were heard", True),
+            Field("last", "bool", "nothing more of it will be heard"),
+            Field("underruns", "u32", "how often the device wanted sound that was not there yet", True),
+        ),
+    ),
+    Kind(
+        "Device",
+        _C2D,
+        "From the player: which device plays, or why none does.",
+        (
+            _BOOT,
+            Field("name", "name", "the device; null if there is none"),
+            Field("message", "note", "why there is none, and what to do"),
+        ),
+    ),
+    Kind("Devices", _D2C, "To the player: which devices are there?", (_QUERY,)),
+    Kind(
+        "DevicesReply",
+        _C2D,
+        "From the player: answers Devices.",
+        (_QUERY, Field("devices", "maps", "{name, default, backend}", True)),
+    ),
     # --- queries
     Kind("Status", _C2D, "How are you?", (_QUERY,)),
     Kind("StatusReply", _D2C, "Answers Status.", (_QUERY, Field("status", "map", "see Status below", True))),
@@ -462,6 +570,53 @@ KINDS: tuple[Kind, ...] = (
             _QUERY,
             Field("reqs", "names", "the requests that were cancelled (the first 64)", True),
             Field("count", "u32", "how many", True),
+        ),
+    ),
+    Kind(
+        "Playback",
+        _C2D,
+        "Act on the loudspeaker: skip what is being spoken, pause it, or go on with it.",
+        (
+            _QUERY,
+            Field("action", "id", "skip, pause or resume", True),
+            Field("req", "id", "this request; what is being spoken if null"),
+            Field("all", "bool", "every request for the loudspeaker"),
+        ),
+    ),
+    Kind(
+        "PlaybackReply",
+        _D2C,
+        "Answers Playback.",
+        (
+            _QUERY,
+            Field("reqs", "names", "the requests that this touched (the first 64)", True),
+            Field("count", "u32", "how many", True),
+        ),
+    ),
+    Kind(
+        "Audio",
+        _C2D,
+        "How is the loudspeaker? Sets first what is not null; that is kept over restarts.",
+        (
+            _QUERY,
+            Field("volume", "real", "0 to 1"),
+            Field("muted", "bool", "whether nothing is heard"),
+            Field("device", "name", "the device to play at, or an empty string for the system's default"),
+            Field("devices", "bool", "ask too which devices there are"),
+        ),
+    ),
+    Kind(
+        "AudioReply",
+        _D2C,
+        "Answers Audio.",
+        (
+            _QUERY,
+            Field(
+                "audio",
+                "map",
+                "{volume, muted, paused, device, playing, speaking, waiting, underruns, sink, trouble, devices}",
+                True,
+            ),
         ),
     ),
     Kind(

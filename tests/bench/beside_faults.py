@@ -159,7 +159,7 @@ def _interrupt(ear: Ear, side: Side, victim: int, fault: Fault, delay: float, se
     spans = ear.since(request.begun)
     whole = sounding(spans, request.begun) >= _WHOLE * seconds
     until = spans[-1].end if whole else time.perf_counter()
-    events = [event for event in request.since(at) if event not in ("accepted", "first chunk", "sound")]
+    events = [event for event in request.since(at) if event not in ("accepted", "heard")]
     return Heard(whole, longest_silence(spans, at, until), ", ".join(events) or "nothing", at_work)
 
 

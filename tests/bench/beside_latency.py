@@ -78,10 +78,10 @@ def _first_sound(sink: Sink, ours: Ours, theirs: Dispatcher, rounds: int) -> Par
     return Part(
         "To the first sound",
         "From the request until the loudspeaker plays the first sample that is not silence, daemon and engine there and warm. The "
-        "last row is the client's own first sign of it, and not the same thing: ours has the first samples in its hands then, "
-        "theirs an event (`BEGIN`), because its samples never pass through the client.",
+        "last row is the client's own first sign of it, and not the same thing: ours is told what was heard (`Heard`), theirs that it "
+        "begins (`BEGIN`).",
         _HEAD,
-        [*rows, _row("the client's first sign: first samples, `BEGIN`", first[OURS], first[THEIRS])],
+        [*rows, _row("the client's first sign: `Heard`, `BEGIN`", first[OURS], first[THEIRS])],
     )
 
 

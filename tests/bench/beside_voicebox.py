@@ -1,4 +1,4 @@
-"""voiceboxd with its provider `espeak`, as it is installed; a client of the library that plays as `voicebox say` does."""
+"""voiceboxd with its provider `espeak`, as it is installed; a client of the library that follows what is heard."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.bench.beside_side import Told
 from tests.bench.beside_sound import Sink
 from tests.bench.listener import Onlooker
 from tests.integration.daemon import Daemon, Place
-from voicebox_cli.player import BACKEND, Player
-from voicebox_client import Accepted, Chunk, Voicebox
+from voicebox_client import Voicebox
+from voicebox_player.device import BACKEND
 from voicebox_protocol.errors import VoiceboxError
 
 PROVIDER = "espeak"
@@ -32,7 +32,7 @@ def missing() -> list[str]:
 class Ours:
     """Owns a place for a daemon, and a client of it. While it is there this process's environment leads to it."""
 
-    sign = "first chunk"
+    sign = "heard"
 
     def __init__(self, sink: Sink) -> None:
         self.place = Place("", **sink.environment, **{BACKEND: "pulseaudio"})
@@ -112,25 +112,13 @@ class Ours:
     def _say(self, text: str, told: Told) -> None:
         """What `voicebox say --resume` does."""
         try:
-            with (
-                Player(None) as player,
-                self._box.say(text, provider=PROVIDER, resume=True, sink=player.sink) as speech,
-            ):
-                player.load()
+            with self._box.say(text, provider=PROVIDER, resume=True, sink="speaker") as speech:
                 for event in speech.events():
-                    if isinstance(event, Accepted):
-                        told.hear("accepted")
-                        player.prepare(event)
-                    elif isinstance(event, Chunk):
-                        told.hear("sound" if event.seq else self.sign)
-                        player.write(event)
-                    else:
-                        told.hear(type(event).__name__.lower())
-                assert speech.result is not None
-                player.finish(speech.accepted, speech.result)
-                if speech.result.resumed:
-                    told.hear(f"resumed: {speech.result.resumed}")
-                told.hear(speech.result.state, last=True)
+                    told.hear(type(event).__name__.lower())
+                result = speech.wait()
+                if result.resumed:
+                    told.hear(f"resumed: {result.resumed}")
+                told.hear(result.state, last=True)
         except VoiceboxError as error:
             told.hear(f"error {error.code}", last=True)
 

@@ -29,7 +29,7 @@ class Search:
 
 def main() -> int:
     """Print the system that a device is of, and give 0; or why there is none, to standard error, and give 1."""
-    from voicebox_cli.player import close_device, open_device
+    from voicebox_player.device import close_device, open_device
     from voicebox_protocol.errors import VoiceboxError
 
     try:

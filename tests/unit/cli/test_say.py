@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from tests.unit.cli.conftest import WAIT_S, Voicebox
+from tests.unit.cli.conftest import WAIT_S
 from tests.unit.client.fake_daemon import BOOT, RATE, FakeDaemon, speak, tone
 from tests.unit.client.test_resumption import TEXT, begins, goes_on
 from voicebox_cli import reporters, text_source
@@ -40,6 +40,8 @@ KEYS = [
     "resumed",
     "reconnects",
     "delivered_chars",
+    "heard_chars",
+    "heard_s",
     "seed",
     "output",
     "error",
@@ -98,6 +100,8 @@ def test_the_object_has_these_fields_and_no_others(there: Path, capsys: pytest.C
         "resumed": None,
         "reconnects": 0,
         "delivered_chars": 5,
+        "heard_chars": None,
+        "heard_s": None,
         "seed": 7,
         "output": "x.pcm",
         "error": None,
@@ -488,35 +492,3 @@ def test_who_speaks_in_anothers_place_is_told_whatever_else_is_not(
     teller.event(Notice("STARTING", "a moment"))
     teller.event(Notice("FAILOVER", "a is failed; b/c goes on"))
     assert capsys.readouterr().err == shown
-
-
-# --- the loudspeaker
-
-
-def test_no_sound_device_is_said_with_what_to_do(daemon: FakeDaemon, voicebox: Voicebox) -> None:
-    if Path("/dev/snd").exists():
-        pytest.skip("this machine may have a sound device")
-    daemon.script = hang
-    ended = voicebox("say", "hello", "--json")
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("voicebox: There is no sound device to play on. Write a file instead:")
-    assert len(ended.stderr.splitlines()) == 1, "the sound library keeps its own complaints to itself"
-    assert json.loads(ended.stdout)["error"]["code"] == "NO_AUDIO_DEVICE"
-    daemon.wait_for_departures(1)
-
-
-def test_it_is_played_to_its_end(daemon: FakeDaemon, voicebox: Voicebox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOICEBOX_AUDIO_BACKEND", "null")
-    ended = voicebox("say", "hello", "--json")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert json.loads(ended.stdout)["output"] is None
-    daemon.wait_for("EndAck")
-
-
-def test_an_unknown_sound_system_is_named(
-    daemon: FakeDaemon, voicebox: Voicebox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VOICEBOX_AUDIO_BACKEND", "gramophone")
-    ended = voicebox("say", "hello")
-    assert ended.returncode == 1
-    assert "'gramophone'" in ended.stderr

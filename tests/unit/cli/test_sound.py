@@ -9,7 +9,7 @@ import pytest
 
 from voicebox_cli.checkup import sound
 from voicebox_cli.checkup.facts import Sound
-from voicebox_cli.player import BACKEND
+from voicebox_player.device import BACKEND
 
 PATIENCE_S = 60.0
 

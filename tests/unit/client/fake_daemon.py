@@ -63,6 +63,22 @@ VOICES = [
     },
     {"id": "bert", "provider": "builtin", "name": "Bert\x1b[2J", "languages": ["de"], "kind": "preset"},
 ]
+AUDIO: dict[str, Any] = {
+    "volume": 0.8,
+    "muted": False,
+    "paused": False,
+    "device": "Speakers",
+    "playing": False,
+    "speaking": None,
+    "waiting": [],
+    "underruns": 0,
+    "sink": "device",
+    "trouble": None,
+}
+DEVICES = [
+    {"name": "Speakers", "default": True, "backend": "pulseaudio"},
+    {"name": "USB Headset\x1b[2J", "default": False, "backend": "pulseaudio"},
+]
 PROVIDERS = [{"id": "builtin", "engine": "hibari", "source": "entry point", "state": "ready", "reason": None}]
 
 
@@ -83,7 +99,8 @@ class FakeDaemon:
     ) -> None:
         self.script = script or speak
         self.boot = boot
-        self.features = ["resume", "cloning"]
+        self.features = ["resume", "cloning", "loudspeaker"]
+        self.audio = dict(AUDIO)
         self.received: list[Any] = []
         self.texts: dict[str, bytes] = {}
         self.prompts: dict[str, bytes] = {}
@@ -162,6 +179,11 @@ class FakeDaemon:
             boot=self.boot, req=req, attempt=1, segment=segment, seq=seq, descriptors=descriptors, **fields
         )
         self.send(to, message, b"".join(pieces))
+
+    def hear(self, to: bytes, req: str, frames: int, chars: int, segment: int, begin: int, *span: int) -> None:
+        """The listener is so far; the segment begins at frame `begin` and is these characters."""
+        place = {"segment": segment, "segment_frame": begin, "char_start": span[0], "char_end": span[1]}
+        self.send(to, schema.Heard(boot=self.boot, req=req, frames=frames, chars=chars, **place))
 
     def end(self, to: bytes, kind: str, req: str, frames: int, **fields: Any) -> None:
         known: dict[str, Any] = {
@@ -277,6 +299,15 @@ def answer_query(daemon: FakeDaemon, to: bytes, message: Any) -> bool:
         daemon.send(
             to, schema.Stopped(query=message.query, reqs=["r1"] if message.all else [], count=int(bool(message.all)))
         )
+    elif isinstance(message, schema.Playback) and message.req:
+        daemon.send(to, schema.Error(code="NO_SUCH_REQUEST", message="no such request", query=message.query))
+    elif isinstance(message, schema.Playback):
+        daemon.send(to, schema.PlaybackReply(query=message.query, reqs=["r1", "r2"], count=2))
+    elif isinstance(message, schema.Audio):
+        asked = {name: getattr(message, name) for name in ("volume", "muted", "device")}
+        daemon.audio |= {name: value for name, value in asked.items() if value is not None}
+        found = daemon.audio | ({"devices": DEVICES} if message.devices else {})
+        daemon.send(to, schema.AudioReply(query=message.query, audio=found))
     elif isinstance(message, schema.Shutdown):
         daemon.send(to, schema.ShuttingDown(query=message.query))
     else:
@@ -285,10 +316,17 @@ def answer_query(daemon: FakeDaemon, to: bytes, message: Any) -> bool:
 
 
 def speak(daemon: FakeDaemon, to: bytes, message: Any, text: bytes) -> None:
-    """The script of a daemon that works: two chunks of 0.1 s for each Say, and Done."""
+    """The script of a daemon that works: two chunks of 0.1 s for each Say, and Done; at the loudspeaker, nothing but that."""
     if answer_query(daemon, to, message):
         return
-    if (isinstance(message, schema.Say) and not message.more) or (isinstance(message, schema.Text) and message.last):
+    if isinstance(message, schema.Say) and message.sink == "speaker":
+        daemon.accept(to, message.req)
+        if message.follow:
+            daemon.hear(to, message.req, 0, 0, 0, 0, 0, 2)
+            daemon.hear(to, message.req, 1200, 1, 0, 0, 0, 2)
+            daemon.hear(to, message.req, 2400, 2, 1, 2400, 2, 5)
+        daemon.end(to, "Done", message.req, 4800, heard_chars=5, heard_s=0.2)
+    elif (isinstance(message, schema.Say) and not message.more) or (isinstance(message, schema.Text) and message.last):
         length = len(daemon.texts[message.req].decode())
         daemon.accept(to, message.req)
         for index in range(2):

@@ -68,7 +68,22 @@ async def departed(daemon: FakeDaemon, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["say", "prepare_voice", "status", "voices", "providers", "stop", "shutdown", "connect"]
+    "name",
+    [
+        "say",
+        "replay",
+        "prepare_voice",
+        "status",
+        "voices",
+        "providers",
+        "stop",
+        "skip",
+        "pause",
+        "resume",
+        "audio",
+        "shutdown",
+        "connect",
+    ],
 )
 def test_both_voiceboxes_take_the_same(name: str) -> None:
     plain, waiting = (inspect.signature(getattr(kind, name)).parameters for kind in (Voicebox, AsyncVoicebox))
@@ -91,6 +106,8 @@ def test_both_speeches_have_the_same() -> None:
         "take",
         "acceptance",
         "ask_to_stop",
+        "must_bring_sound",
+        "ending",
         "close",
     }
     public = {name for name in vars(Speech) if not name.startswith("_")} - own

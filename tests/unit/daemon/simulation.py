@@ -22,6 +22,7 @@ import msgspec
 import psutil
 import pytest
 
+from tests.unit.daemon.simulated_player import SimulatedPlayer
 from voicebox_protocol import errors, schema, wire
 from voicebox_protocol.arena import FEATURE, SLOT_BYTES
 from voicebox_protocol.capabilities import Capabilities, Voice
@@ -29,6 +30,7 @@ from voicebox_protocol.configuration import Config, ProviderConfig
 from voiceboxd import clock as daemon_clock
 from voiceboxd import provider_state as fsm
 from voiceboxd.arenas import Arena, Arenas
+from voiceboxd.audio_settings import AudioSettings
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.effects import Payload, ToClient
 from voiceboxd.ledger import Ledger
@@ -367,7 +369,10 @@ class Simulation:
             config=config or Config(),
             timers=self.timers,
             tally=self.tally,
+            audio=AudioSettings(Path("nowhere")),
         )
+        self.player = SimulatedPlayer(self.dispatcher, lambda req: req in self.ends)
+        self.dispatcher.loudspeaker.play_through(self.player)
         self.dispatcher.speak_through(self)
         self._decoder = schema.Decoder(wire.DAEMON_TO_PROVIDER)
         self._steps = 0
@@ -533,7 +538,9 @@ class Simulation:
         """Each process does its next thing and each client reads; False if nobody had anything to do."""
         moved = [process.move() for process in list(self.processes)]
         read = credit and self.credit()
-        return any(moved) or read
+        self.player.come()
+        played = self.player.move()
+        return any(moved) or read or played
 
     def rounds(self, count: int) -> None:
         for _ in range(count):
@@ -573,6 +580,8 @@ class Simulation:
         ledger = self.dispatcher.ledger
         assert not ledger.requests
         assert not ledger._slots
+        assert not self.dispatcher.loudspeaker._aloud
+        assert self.dispatcher.loudspeaker.describe()["speaking"] is None
         recordings = self.dispatcher.preparing.book
         assert not recordings.open
         assert not recordings._slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
@@ -11,6 +12,7 @@ from voicebox_protocol.capabilities import Capabilities, Voice
 from voicebox_protocol.configuration import Config
 from voiceboxd import provider_state as fsm
 from voiceboxd.arenas import Arenas
+from voiceboxd.audio_settings import AudioSettings
 from voiceboxd.candidates import Candidate
 from voiceboxd.dispatcher import Dispatcher
 from voiceboxd.ledger import Ledger
@@ -45,7 +47,15 @@ def test_a_segment_that_ends_twice_is_counted_off_once() -> None:
             worker=lambda provider, epoch: worker,
         )
         tally = Tally()
-        dispatcher = Dispatcher(Ledger("b00t"), gateway, Arenas(0, 0), config=Config(), timers=Timers(), tally=tally)
+        dispatcher = Dispatcher(
+            Ledger("b00t"),
+            gateway,
+            Arenas(0, 0),
+            config=Config(),
+            timers=Timers(),
+            tally=tally,
+            audio=AudioSettings(Path("nowhere")),
+        )
         dispatcher.speak_through(SimpleNamespace(send=lambda effect: None))
         session = SimpleNamespace(id="s", attached=True)
         for req in ("one", "two"):

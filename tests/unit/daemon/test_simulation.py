@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.unit.daemon.simulation import ABLE, CONFIG_EXIT, SIGKILL, Process, Simulation, virtual_time
-from voicebox_protocol import schema
+from voicebox_protocol import schema, wire
 from voicebox_protocol.configuration import Config, DaemonConfig, ProviderConfig
 from voiceboxd import logs
 from voiceboxd import provider_state as fsm
@@ -191,13 +191,14 @@ def test_sound_kept_for_later_never_keeps_the_segment_that_is_due_waiting(simula
 class Mischief:
     """Owns one random course of events: requests, recordings if asked for, deaths, doubts, stops, and time."""
 
-    def __init__(self, simulate: Simulate, seed: int, *, recordings: bool = False) -> None:
+    def __init__(self, simulate: Simulate, seed: int, *, recordings: bool = False, aloud: bool = False) -> None:
         self._chance = chance = random.Random(seed)
         names = "pq" if chance.random() < 0.5 else "p"
         able = msgspec.structs.replace(ABLE, deterministic=chance.random() < 0.7, concurrency=chance.choice([1, 1, 2]))
         self.simulation = simulate({name: self._provider() for name in names}, seed=seed, capabilities=able)
         self.asked: dict[str, bool] = {}
         self.recorded: list[tuple[str, int]] = []
+        self.gone: set[str] = set()
         self._queries = itertools.count(1)
         # Out of a hundred, about; processes do what they should for the rest.
         self._deeds: dict[Callable[[], None], float] = {
@@ -218,8 +219,18 @@ class Mischief:
             self._get_on: 37,
         }
 
+        self._aloud = aloud
         if recordings:
             self._deeds |= {self._prepare: 6, self._leave: 0.5}
+        if aloud:
+            player = self.simulation.player
+            self._deeds |= {
+                player.die: 4,
+                lambda: setattr(player, "held", chance.random() < 0.3): 3,
+                lambda: setattr(player, "no_device", chance.random() < 0.2): 2,
+                self._control: 8,
+                lambda: self._finish_sessions(chance.choice("ab")): 1,
+            }
 
     def _provider(self) -> ProviderConfig:
         return provider(
@@ -239,13 +250,18 @@ class Mischief:
         """No more of it: texts are ended, and whoever was stopped goes on."""
         for process in self.simulation.processes:
             process.held = False
+        player, loudspeaker = self.simulation.player, self.simulation.dispatcher.loudspeaker
+        player.held = player.no_device = False
+        loudspeaker.playback("resume", None, everything=False)
+        for req in loudspeaker.describe()["waiting"]:
+            loudspeaker.playback("resume", req, everything=False)
         for req, more in self.asked.items():
             if more:
                 self.simulation.text(req, "The end.", last=True)
             if req in self.simulation.ends:
                 self.simulation.acknowledge(req)
         for _ in range(200):
-            if len(self.simulation.ends) == len(self.asked) and not self.unanswered:
+            if not self.simulation.dispatcher.ledger.requests and not self.unanswered:
                 break
             self.simulation.run(1.0, step=1.0)
         self.simulation.run(1200.0, step=100.0)
@@ -277,6 +293,12 @@ class Mischief:
         wishes: dict[str, Any] = {"on_failure": chance.choice([None, "next", "segment", "fail"])}
         if chance.random() < 0.5:
             wishes["provider"] = self._some_provider()
+        if self._aloud and chance.random() < 0.8:
+            wishes["sink"] = "speaker"
+            wishes["priority"] = chance.choice([None, None, *wire.PRIORITIES])
+            wishes["detached"] = chance.choice([None, True])
+            wishes["wait_device"] = chance.choice([None, True])
+            wishes["follow"] = chance.choice([None, True])
         text = "Hello there. This is a test. " * chance.randrange(1, 8)
         self.simulation.say(req, text, session=chance.choice("ab"), more=more or None, **wishes)
 
@@ -290,6 +312,22 @@ class Mischief:
     def _cancel(self) -> None:
         if self.asked:
             self.simulation.cancel(self._chance.choice(list(self.asked)))
+
+    def _control(self) -> None:
+        """Somebody uses the loudspeaker's keys."""
+        chance, loudspeaker = self._chance, self.simulation.dispatcher.loudspeaker
+        named = chance.choice([None, *loudspeaker.describe()["waiting"]])
+        action = chance.choice(["skip", "pause", "pause", "resume", "resume", "stop"])
+        if action == "stop":
+            self.simulation.dispatcher.stop(named, everything=False)
+        else:
+            loudspeaker.playback(action, named, everything=chance.random() < 0.1)
+
+    def _finish_sessions(self, session: str) -> None:
+        """A client goes; what it asked for need not be told to it, but for what is spoken on without it."""
+        self.gone |= {req for req, own in self.simulation._owners.items() if own == session}
+        self.asked = {req: more and req not in self.gone for req, more in self.asked.items()}
+        self.simulation.leave(session)
 
     def _to_process(self, deed: Callable[[Process], None]) -> Callable[[], None]:
         def to_some() -> None:
@@ -336,6 +374,26 @@ def test_whatever_happens_every_request_ends_once_and_nothing_is_left_of_it(simu
     mischief.settle()
     assert set(mischief.simulation.ends) == set(mischief.asked), "somebody waits for ever"
     mischief.simulation.check_rest()
+
+
+@pytest.mark.parametrize("seed", range(2 * SEEDS))
+def test_whatever_happens_what_is_to_be_heard_is_heard_once_and_in_order(simulate: Simulate, seed: int) -> None:
+    """With a player that dies, hangs and finds no device, clients that go, and everybody at the keys of the loudspeaker."""
+    mischief = Mischief(simulate, seed, aloud=True)
+    mischief.go_on()
+    mischief.settle()
+    simulation = mischief.simulation
+    assert set(simulation.ends) >= set(mischief.asked) - mischief.gone, "somebody waits for ever"
+    simulation.check_rest()
+    for req, end in simulation.ends.items():
+        if end.heard_s is not None:
+            heard = sum(last - first for first, last in simulation.player.heard.get(req, []))
+            assert simulation.player.missing(req, heard) == [], f"{req} is heard with gaps, or twice"
+            # What is to be said again, and is not, was heard and does not stand in the timeline.
+            told = round(end.heard_s * (end.sample_rate or 0))
+            assert told == heard or (end.resumed == "segment" and told < heard), req
+            if isinstance(end, schema.Done):
+                assert heard == end.frames, f"{req} was not heard to its end"
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -1,0 +1,161 @@
+"""What the loudspeaker is to play next, and what was heard of it. Its only clock are the frames that the device took."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from voicebox_player.turn import Samples, Turn, ranges
+
+# How often a second a listener's position is told.
+_TELL_HZ = 10
+
+
+class Credit(NamedTuple):
+    """The pieces `first` to `last` need not be kept any more."""
+
+    req: str
+    first: int
+    last: int
+
+
+class Played(NamedTuple):
+    """So many frames of the request's timeline were heard; with `last` nothing more of it will be."""
+
+    req: str
+    frames: int
+    underruns: int
+    last: bool = False
+
+
+News: TypeAlias = Credit | Played
+
+
+class Playback:
+    """Owns the turn at a loudspeaker that takes `rate` frames a second. Whoever calls keeps other threads out."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.volume = 1.0
+        self.muted = False
+        self.paused = False
+        self.position: tuple[str, int] | None = None
+        self._turn: Turn | None = None
+        self._flowing = False
+        self._underruns = 0
+        self._untold = 0
+        self._news: list[News] = []
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the next pull gives sound, or finds that there should have been some."""
+        return not self.paused and self._turn is not None and (self._flowing or self._turn.is_ready)
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether a request is being played that is not paused: sound comes, or will come."""
+        return self._turn is not None and not self.paused
+
+    # --- what the daemon says
+
+    def begin(self, req: str, rate: int, frame: int, at: int) -> None:
+        """A request's turn. Raises `ValueError` if it cannot be one."""
+        turn = Turn(req, rate, self.rate, frame, at)
+        if self._turn is not None:
+            self._silence(self._turn)
+        self._turn, self._flowing, self._underruns = turn, False, 0
+        # The first sound is told at once.
+        self._untold = self.rate
+
+    def append(self, req: str, seq: int, samples: Samples) -> None:
+        """The next piece of a request. One of a request that has no turn is credited and not heard."""
+        if (turn := self._of(req)) is None:
+            self._news.append(Credit(req, seq, seq))
+            return
+        turn.append(seq, samples)
+        self._credit(turn)
+
+    def reset(self, req: str, frames: int) -> None:
+        """The request's timeline goes back. Raises `ValueError` if there is nothing to go back to."""
+        if (turn := self._of(req)) is not None:
+            turn.reset(frames)
+            self._credit(turn)
+            self.position = (req, turn.heard)
+
+    def finish(self, req: str, frames: int) -> None:
+        """No more sound of it comes. Raises `ValueError` if it has not all come that was sent."""
+        if (turn := self._of(req)) is None:
+            return
+        if (come := turn.finish()) != frames:
+            raise ValueError(f"Finish after {frames} frames, of which {come} have come")
+        if turn.is_over:
+            self._end(turn)
+
+    def hush(self, req: str) -> None:
+        """Nothing more of it is heard from now on."""
+        if (turn := self._of(req)) is not None:
+            self._silence(turn)
+
+    # --- what the device takes
+
+    def pull(self, frames: int) -> Samples:
+        """What is heard next, shape (frames,): silence where there is nothing, or where it is not to be heard."""
+        out = np.zeros(frames, np.float32)
+        turn = self._turn
+        if turn is None or not self.is_wanted:
+            return out
+        got = turn.read(out)
+        self._flowing = got == frames
+        self.position = (turn.req, turn.heard)
+        self._credit(turn)
+        if turn.is_over:
+            self._end(turn)
+        else:
+            self._underruns += not self._flowing
+            self._tell(turn, frames)
+        return self._loud(out)
+
+    def miss(self) -> None:
+        """The device had to go without sound, for we came too late."""
+        self._underruns += self.is_wanted
+
+    def news(self) -> list[News]:
+        """What happened since this was asked last."""
+        news, self._news = self._news, []
+        return news
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._news)
+
+    # --- its own books
+
+    def _of(self, req: str) -> Turn | None:
+        return self._turn if self._turn is not None and self._turn.req == req else None
+
+    def _loud(self, out: Samples) -> Samples:
+        if self.muted:
+            out[:] = 0
+        elif self.volume != 1:
+            out *= np.float32(self.volume)
+        return out
+
+    def _tell(self, turn: Turn, frames: int) -> None:
+        self._untold += frames
+        if self._untold * _TELL_HZ >= self.rate:
+            self._untold = 0
+            self._news.append(Played(turn.req, turn.heard, self._underruns))
+
+    def _credit(self, turn: Turn) -> None:
+        self._news += (Credit(turn.req, first, last) for first, last in ranges(turn.credits()))
+
+    def _silence(self, turn: Turn) -> None:
+        turn.drop()
+        self._end(turn)
+
+    def _end(self, turn: Turn) -> None:
+        self._credit(turn)
+        self._news.append(Played(turn.req, turn.heard, self._underruns, last=True))
+        self._turn, self._flowing = None, False

@@ -1,0 +1,90 @@
+"""The loudspeaker as two threads see it: one says what to play, the other, which the device or a clock drives, takes it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from voicebox_player.playback import News, Playback
+from voicebox_player.turn import Samples
+from voicebox_protocol.position import Position, PositionPage
+
+RATE = 48_000
+
+
+class Opened(NamedTuple):
+    """A device plays from now on; `name` is None where none can, and `message` says why and what to do."""
+
+    name: str | None
+    message: str | None = None
+
+
+class Listed(NamedTuple):
+    """The devices that were asked for by query number `query`; None and why if they could not be listed."""
+
+    query: int
+    devices: list[dict[str, Any]]
+
+
+Told: TypeAlias = News | Opened | Listed
+
+
+class Speaker:
+    """Owns the playback, the page with its position, and what is to be told. `changed` is the lock over all of it, and is notified
+    when there may be something to play."""
+
+    def __init__(self, page: PositionPage, wake: Callable[[], None], device_frames: int = 0) -> None:
+        """`wake` is called from any thread when there is something to tell; `device_frames` went to the device before us."""
+        self.changed = threading.Condition()
+        self.playback = Playback(RATE)
+        self.device: str | None = None
+        self.sounded = 0.0
+        self._page = page
+        self._wake = wake
+        self._device_frames = device_frames
+        self._told: deque[Told] = deque()
+
+    # --- for the thread that hears the daemon
+
+    def stir(self) -> None:
+        """Sound comes, or how it is to be heard has changed. The caller holds `changed`."""
+        self.sounded = time.monotonic()
+        self.changed.notify_all()
+
+    def news(self) -> list[Told]:
+        """What is to be told since this was asked last."""
+        with self.changed:
+            told: list[Told] = [*self._told, *self.playback.news()]
+            self._told.clear()
+            return told
+
+    # --- for the thread that plays
+
+    def play(self, frames: int, write: Callable[[Samples], None]) -> None:
+        """Hand the next frames to the device, and note that they were heard."""
+        with self.changed:
+            if self.playback.is_wanted:
+                self.sounded = time.monotonic()
+            write(self.playback.pull(frames))
+            self._device_frames += frames
+            self._note()
+
+    def skip(self, frames: int) -> None:
+        """So many frames of silence went to the device without being asked for. The caller holds `changed`."""
+        self._device_frames += frames
+        self._note()
+
+    def tell(self, what: Told) -> None:
+        """Have it told."""
+        with self.changed:
+            self._told.append(what)
+        self._wake()
+
+    def _note(self) -> None:
+        req, heard = self.playback.position or ("", 0)
+        self._page.write(Position(req, heard, self._device_frames))
+        if self.playback.has_news:
+            self._wake()
