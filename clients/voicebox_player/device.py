@@ -38,9 +38,11 @@ def open_device(rate: int, name: str | None = None) -> Any:
     import miniaudio
 
     chosen = None if name is None else _named(name)
+    # Made in two steps, for one that cannot be opened has a context all the same.
+    device = miniaudio.PlaybackDevice.__new__(miniaudio.PlaybackDevice)
     try:
         with _hushed():
-            return miniaudio.PlaybackDevice(
+            device.__init__(
                 output_format=miniaudio.SampleFormat.FLOAT32,
                 nchannels=1,
                 sample_rate=rate,
@@ -51,7 +53,10 @@ def open_device(rate: int, name: str | None = None) -> Any:
                 app_name="voicebox",
             )
     except miniaudio.MiniaudioError as error:
+        if hasattr(device, "_context"):
+            close_device(device)
         raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
+    return device
 
 
 def close_device(device: Any) -> None:

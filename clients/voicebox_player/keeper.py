@@ -109,9 +109,12 @@ class Keeper:
                 self._speaker.changed.wait(min(max(left, 0.1), LOST_S))
 
     def _rest(self, wished: str | None) -> None:
-        """Until it is worth another try."""
+        """Until it is worth another try: whoever comes new is told at once."""
         with self._speaker.changed:
-            self._speaker.changed.wait_for(lambda: self._closing or self._wished != wished, RETRY_S)
+            playback, turns = self._speaker.playback, self._speaker.playback.turns
+            self._speaker.changed.wait_for(
+                lambda: self._closing or self._wished != wished or playback.turns != turns, RETRY_S
+            )
 
     # --- the device's own thread
 
@@ -121,8 +124,7 @@ class Keeper:
         while True:
             now = time.monotonic()
             if now - self._pulled > _BUFFERED_S + frames / RATE:
-                with self._speaker.changed:
-                    self._speaker.playback.miss()
+                self._speaker.miss()
             self._pulled = now
             self._speaker.play(frames, self._take)
             frames = yield self._block

@@ -52,7 +52,8 @@ def _play(start: StartLine, sink: str, page_path: str) -> None:
     from voicebox_player.link import Link, wake_pair
 
     link = Link(start.token)
-    # numpy and the rest come after Welcome: the daemon knows by then that we are there.
+    # numpy and the rest come after Welcome: the daemon knows by then that we are there. It is to start no threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from voicebox_player.player import Player
     from voicebox_player.speaker import Speaker
     from voicebox_protocol.position import PositionPage
@@ -61,7 +62,7 @@ def _play(start: StartLine, sink: str, page_path: str) -> None:
     woken, waker = wake_pair()
     position = page.read()
     frames = 0 if position is None or not sink.startswith("wav:") else position.device_frames
-    speaker = Speaker(page, lambda: _wake(waker), frames)
+    speaker = Speaker(page, lambda: _wake(waker))
     output = _output(speaker, sink, frames, start.settings.get("device"))
     _warm_up()
     Player(link, speaker, output, woken).run()

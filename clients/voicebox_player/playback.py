@@ -41,6 +41,7 @@ class Playback:
         self.muted = False
         self.paused = False
         self.position: tuple[str, int] | None = None
+        self.turns = 0
         self._turn: Turn | None = None
         self._flowing = False
         self._underruns = 0
@@ -65,6 +66,7 @@ class Playback:
         if self._turn is not None:
             self._silence(self._turn)
         self._turn, self._flowing, self._underruns = turn, False, 0
+        self.turns += 1
         # The first sound is told at once.
         self._untold = self.rate
 

@@ -88,6 +88,8 @@ class Player:
             playback.hush(message.req)
         elif isinstance(message, Reset):
             playback.reset(message.req, message.frames)
+            # Whoever is killed now is to go on from there.
+            self._speaker.note()
         elif isinstance(message, schema.Speaker):
             playback.volume = min(1.0, max(0.0, message.volume))
             playback.muted, playback.paused = message.muted, message.paused

@@ -15,7 +15,7 @@ from voicebox_player.wave_file import WaveFile
 BLOCK = RATE // 100
 # What a device's buffers would have bridged when we come late; beyond it a listener hears a gap.
 BUFFERED = 3 * BLOCK
-_RETRY_S = 2.0
+_RETRY_S = 1.0
 _NAME_CHARS = 128
 
 
@@ -110,6 +110,7 @@ class Recorder:
                 silent_s = max(0.0, time.time() - Path(self._path).stat().st_mtime - BLOCK / RATE)
         self._tape = NullTape(self._frames) if self._path is None else _File(self._path, self._frames)
         self._begun = time.monotonic() - silent_s - self._tape.frames / RATE
+        self._speaker.stand_at(self._tape.frames)
         self._speaker.tell(Opened(self._name))
         return self._tape
 
@@ -121,11 +122,10 @@ class Recorder:
         gap = int(late * RATE) // BLOCK * BLOCK
         if gap <= (0 if idle else BUFFERED):
             return
-        with self._speaker.changed:
-            if not idle:
-                self._speaker.playback.miss()
-            tape.silence(gap)
-            self._speaker.skip(gap)
+        tape.silence(gap)
+        self._speaker.stand_at(tape.frames)
+        if not idle:
+            self._speaker.miss()
 
     def _fail(self, error: OSError) -> None:
         if self._tape is not None:
@@ -135,7 +135,8 @@ class Recorder:
         words = f"cannot write {self._path}: {error.strerror or error}; set VOICEBOX_AUDIO_SINK to wav:PATH of a file that can be"
         self._speaker.tell(Opened(None, words))
         with self._speaker.changed:
-            self._speaker.changed.wait_for(lambda: self._closing, _RETRY_S)
+            playback, turns = self._speaker.playback, self._speaker.playback.turns
+            self._speaker.changed.wait_for(lambda: self._closing or playback.turns != turns, _RETRY_S)
 
 
 class _File(WaveFile):

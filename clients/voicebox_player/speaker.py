@@ -36,15 +36,15 @@ class Speaker:
     """Owns the playback, the page with its position, and what is to be told. `changed` is the lock over all of it, and is notified
     when there may be something to play."""
 
-    def __init__(self, page: PositionPage, wake: Callable[[], None], device_frames: int = 0) -> None:
-        """`wake` is called from any thread when there is something to tell; `device_frames` went to the device before us."""
+    def __init__(self, page: PositionPage, wake: Callable[[], None]) -> None:
+        """`wake` is called from any thread when there is something to tell."""
         self.changed = threading.Condition()
         self.playback = Playback(RATE)
         self.device: str | None = None
         self.sounded = 0.0
         self._page = page
         self._wake = wake
-        self._device_frames = device_frames
+        self._device_frames = 0
         self._told: deque[Told] = deque()
 
     # --- for the thread that hears the daemon
@@ -70,12 +70,18 @@ class Speaker:
                 self.sounded = time.monotonic()
             write(self.playback.pull(frames))
             self._device_frames += frames
-            self._note()
+            self.note()
 
-    def skip(self, frames: int) -> None:
-        """So many frames of silence went to the device without being asked for. The caller holds `changed`."""
-        self._device_frames += frames
-        self._note()
+    def stand_at(self, device_frames: int) -> None:
+        """So many frames have gone to the device, as who counts them himself knows."""
+        with self.changed:
+            self._device_frames = device_frames
+            self.note()
+
+    def miss(self) -> None:
+        """The device had to go without sound, for we came too late."""
+        with self.changed:
+            self.playback.miss()
 
     def tell(self, what: Told) -> None:
         """Have it told."""
@@ -83,7 +89,8 @@ class Speaker:
             self._told.append(what)
         self._wake()
 
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Write the position to the page, and see to it that what there is to tell is told. The caller holds `changed`."""
         req, heard = self.playback.position or ("", 0)
         self._page.write(Position(req, heard, self._device_frames))
         if self.playback.has_news:

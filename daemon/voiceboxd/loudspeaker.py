@@ -245,6 +245,7 @@ class Loudspeaker:
                 case turns.Silence(on):
                     self._silenced = on
                     self._tell_speaker()
+                    self._expect()
         self._look_ahead()
 
     def _begin(self, aloud: Aloud) -> None:
@@ -337,7 +338,7 @@ class Loudspeaker:
         for aloud in [each for each in self._aloud.values() if each.state.at is not At.HOME]:
             if position is not None and position.req == aloud.request.req and not aloud.state.was_reset:
                 aloud.hearing.listened(position.frames)
-            aloud.state.broke_at = clock.now()
+            aloud.state.broke_at = aloud.state.broke_at or clock.now()
             self._fell_silent(aloud)
         current = self._current()
         if current is not None:

@@ -227,7 +227,7 @@ def _aliens(daemon: Daemon) -> list[psutil.Process]:
 
 
 def test_stop_without_argument_stops_what_is_being_played(place: Place) -> None:
-    place.environment["VOICEBOX_AUDIO_BACKEND"] = "null"
+    place.environment["VOICEBOX_AUDIO_SINK"] = "null"
     playing = place.popen(
         sys.executable,
         "-m",

@@ -19,7 +19,7 @@ from tests.integration.wire_client import WireClient
 from voicebox_protocol import places
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("cli", "troubleshooting", "voices"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("cli", "loudspeaker", "troubleshooting", "voices"))]
 # What needs something that is not ours: another program, or more text than a test has time for.
 FOREIGN = ("my-agent", "aplay", "play -t raw")
 
@@ -33,7 +33,7 @@ def commands(page: Path) -> list[str]:
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    place = Place(VOICEBOX_AUDIO_BACKEND="null")
+    place = Place(VOICEBOX_AUDIO_SINK="null")
     for name in ("story.txt", "book.txt"):
         (place.root / name).write_text("It was late. The lamp was still burning in the window.\n")
     yield place
@@ -163,9 +163,9 @@ def table_of_places() -> dict[str, str]:
 def test_docs_list_the_files_that_a_daemon_makes(transport: str) -> None:
     text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     ours, theirs = (names_of(row) for row in re.findall(r"^\| (?:runtime directory|log): ([^|]+) \|", text, re.M))
-    with running(VOICEBOX_TRANSPORT=transport) as daemon:
+    with running(VOICEBOX_TRANSPORT=transport, VOICEBOX_AUDIO_SINK="null") as daemon:
         with WireClient(daemon.place) as client:
-            assert client.speak("Hello.").end["kind"] == "Done"
+            assert client.speak("Hello.", sink="speaker").end["kind"] == "Done"
             boot = client.boot
         made = {path.name.replace(boot, "<boot>") for path in daemon.place.runtime.iterdir()}
         sockets = {name for name in ours if name.endswith(".sock")}

@@ -74,7 +74,7 @@ def wheel(directory: Path, version: str) -> None:
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    place = Place(VOICEBOX_AUDIO_BACKEND="null")
+    place = Place(VOICEBOX_AUDIO_SINK="null")
     (place.root / "wheels").mkdir()
     for version in ("1.0", "2.0"):
         wheel(place.root / "wheels", version)

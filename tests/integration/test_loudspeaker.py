@@ -6,19 +6,21 @@ be neither, and what is missing or said twice breaks the row.
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.integration.aloud import LOUD, Speaker, Stage, stage
+from tests.integration.aloud import LOUD, Message, Speaker, Stage, stage
 from tests.integration.daemon import eventually, running
-from tests.integration.recording import BLOCK, RATE, Samples, in_turn
+from tests.integration.recording import BLOCK, RATE, in_turn
 from tests.unit.daemon.test_turns import LAST_OF_A_BURST, PRIORITY, TABLE
 
 # At the device, after stop and pause, and for positions that are told.
@@ -37,6 +39,11 @@ def quiet(theatre: Stage) -> Stage:
     """Nobody speaks, and the recording begins here."""
     theatre.rest()
     return theatre
+
+
+def frames_of(end: Message) -> int:
+    """What a terminal message says was heard, in frames of the recording."""
+    return round(end["heard_s"] * RATE)
 
 
 def blocks(places: list[int]) -> set[int]:
@@ -84,7 +91,7 @@ class Row:
         assert current is not None
         self.client.heard(current)
 
-    def finish(self, name: str) -> dict[str, Any]:
+    def finish(self, name: str) -> Message:
         """Its text ends, and so does it when that was heard."""
         self.client.more(self.reqs[name], "On.", last=True)
         return self.client.end(self.reqs[name])
@@ -105,7 +112,7 @@ class Row:
         for name, req in self.reqs.items():
             end, frames = self.client.end(req), dict(order).get(name, 0)
             assert (end["kind"] == "Done") == (frames == len(whole[name]))
-            assert end["heard_s"] == frames / RATE, name
+            assert frames_of(end) == frames, name
         return " ".join(name + "-" * (frames < len(whole[name])) for name, frames in order)
 
     def cancelled(self) -> set[str]:
@@ -157,8 +164,8 @@ def test_stop_silences_at_once_and_says_what_was_heard(quiet: Stage) -> None:
         quiet.client.ask("Stop")
         end = quiet.client.end(req)
         assert end["kind"] == "Cancelled"
-        assert end["frames"] > end["heard_s"] * RATE, "more was made than heard"
-        order.append((name, round(end["heard_s"] * RATE)))
+        assert end["frames"] > frames_of(end), "more was made than heard"
+        order.append((name, frames_of(end)))
         late.append(quiet.recording.spans()[-1].end - asked)
     assert in_turn(quiet.recording.sound(), whole) == order
     assert min(late) <= SOON
@@ -247,7 +254,7 @@ def test_skip_lets_the_next_speak(quiet: Stage) -> None:
     end = quiet.client.end(first)
     assert (end["kind"], end["reason"]) == ("Cancelled", "it was skipped")
     assert quiet.client.end(second)["kind"] == "Done"
-    assert in_turn(quiet.recording.sound(), whole) == [("long", round(end["heard_s"] * RATE)), ("next", len(whole["next"]))]
+    assert in_turn(quiet.recording.sound(), whole) == [("long", frames_of(end)), ("next", len(whole["next"]))]
 
 
 def test_replay_gives_the_same_samples(quiet: Stage) -> None:
@@ -270,7 +277,7 @@ def test_volume_and_mute_act_at_the_loudspeaker(quiet: Stage) -> None:
     quiet.recording.mark()
     assert quiet.client.audio(muted=True)["muted"]
     end = quiet.client.end(quiet.client.aloud("How loud is this?", seed=1))
-    assert (end["kind"], end["heard_s"]) == ("Done", len(whole) / RATE), "time goes on"
+    assert (end["kind"], frames_of(end)) == ("Done", len(whole)), "time goes on"
     assert len(quiet.recording.sound()) == 0
     assert quiet.recording.now >= len(whole)
 
@@ -292,8 +299,7 @@ def test_positions_are_told_as_they_are_heard(quiet: Stage) -> None:
     assert len(behind) > 5
     assert min(behind) >= 0
     assert min(behind) <= SOON
-    last = quiet.client.told[req][-2]
-    assert last["frames"] <= message["heard_s"] * RATE == len(quiet.recording.sound())
+    assert quiet.client.told[req][-2]["frames"] <= frames_of(message) == len(quiet.recording.sound())
 
 
 # --- those who leave
@@ -340,3 +346,59 @@ def test_what_is_detached_is_heard_without_its_client(quiet: Stage) -> None:
     kill(speaking(quiet, LONG, "detached"))
     eventually(lambda: quiet.client.audio()["speaking"] is None, "it was heard")
     assert np.array_equal(quiet.recording.sound(), whole)
+
+
+# --- a player that dies
+
+
+def test_a_player_that_is_killed_is_replaced_and_the_whole_gap_is_told(quiet: Stage) -> None:
+    """Two of them die before anything more is heard: the listener's gap began with the first."""
+    whole = quiet.client.quiet(LONG, seed=1)
+    req = quiet.client.aloud(LONG, seed=1)
+    quiet.client.heard(req)
+    quiet.client.playback("pause")
+    replaced(quiet)
+    since = time.monotonic()
+    time.sleep(1)
+    replaced(quiet)
+    until = time.monotonic()
+    quiet.client.playback("resume")
+    assert quiet.client.end(req)["kind"] == "Done"
+    assert np.array_equal(quiet.recording.sound(), whole)
+    (told,) = quiet.client.notices(req, "PLAYER")
+    gap = re.search(r"after (\d+) ms", told["message"])
+    assert gap is not None
+    assert int(gap[1]) >= 1000 * (until - since) - 1
+
+
+def replaced(stage: Stage) -> None:
+    """The player is killed, and another has taken over."""
+    pid = stage.player()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: stage.player() != pid and stage.client.audio()["playing"], "another takes over")
+
+
+# --- devices
+
+
+def test_without_a_device_everybody_is_told_at_once_or_waits_if_it_wants_to() -> None:
+    """No Linux has Core Audio."""
+    with running(LOUD, VOICEBOX_AUDIO_BACKEND="coreaudio") as daemon, Speaker(daemon.place) as client:
+        reqs = [client.aloud("Hello there.") for _ in range(2)]
+        for end in map(client.end, reqs):
+            assert (end["kind"], end["code"], end["heard_s"]) == ("Failed", "NO_AUDIO_DEVICE", 0.0)
+            assert "-o" in end["message"], "what to do"
+        patient = client.aloud("Hello again.", wait_device=True)
+        client.until(lambda m: m["kind"] == "Notice" and m["code"] == "WAITING")
+        assert client.end(client.aloud("Now.", priority="important"))["code"] == "NO_AUDIO_DEVICE"
+        end = client.end(patient)
+        assert (end["kind"], end["heard_s"]) == ("Cancelled", 0.0)
+
+
+def test_a_device_that_only_pretends_takes_its_time_and_hears_everything() -> None:
+    with running(LOUD, VOICEBOX_AUDIO_BACKEND="null") as daemon, Speaker(daemon.place) as client:
+        begun = time.monotonic()
+        end = client.end(client.aloud("Hello there, whoever listens."))
+        assert (end["kind"], frames_of(end)) == ("Done", end["frames"])
+        assert time.monotonic() - begun >= end["heard_s"]
+        assert client.audio()["trouble"] is None

@@ -72,7 +72,7 @@ def broken(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    place = Place(VOICEBOX_AUDIO_BACKEND="null")
+    place = Place(VOICEBOX_AUDIO_SINK="null")
     yield place
     place.remove()
 

@@ -18,7 +18,7 @@ WITHIN_S = 1800.0
 @contextlib.contextmanager
 def nowhere() -> Iterator[Place]:
     """A place with pip's configuration and nothing else: no uv on PATH, and no variables."""
-    place = Place(VOICEBOX_AUDIO_BACKEND="null")
+    place = Place(VOICEBOX_AUDIO_SINK="null")
     home = place.root / "home"
     (home / ".config" / "pip").mkdir(parents=True)
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)

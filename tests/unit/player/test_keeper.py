@@ -136,5 +136,13 @@ def test_a_system_that_is_not_there_is_no_device(room: Room, monkeypatch: pytest
     room.say("a", 480)
     room.until(lambda: any(isinstance(told, Opened) and told.name is None for told in room.told))
     assert "VOICEBOX_AUDIO_BACKEND is 'gramophone'; it takes " in room.told[0].message
-    with room.speaker.changed:
-        room.speaker.playback.hush("a")
+
+
+def test_the_next_request_is_told_of_the_missing_device_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(device.BACKEND, "gramophone")
+    monkeypatch.setattr(keeper, "RETRY_S", 10 * PATIENT_S)
+    for number in range(3):
+        room.say(str(number), 480)
+        room.until(lambda: sum(isinstance(told, Opened) for told in room.told) > number)  # noqa: B023
+        with room.speaker.changed:
+            room.speaker.playback.hush(str(number))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -140,6 +140,7 @@ def test_a_finish_that_knows_of_more_is_refused() -> None:
         playback.finish("r", 11)
 
 
+@settings(max_examples=30)
 @given(st.integers(4000, 50_000), st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.integers(1, 2000))
 def test_at_any_rate_all_frames_are_heard_and_all_pieces_credited(rate: int, pieces: list[int], block: int) -> None:
     playback = begun(rate)

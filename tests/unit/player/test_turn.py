@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,4 +114,4 @@ def test_a_turn_that_begins_after_its_first_frame_is_refused() -> None:
 def test_ranges_hold_each_number_once(numbers: set[int]) -> None:
     told = list(ranges(list(numbers)))
     assert [n for first, last in told for n in range(first, last + 1)] == sorted(numbers)
-    assert all(one[1] + 1 < other[0] for one, other in zip(told, told[1:], strict=False))
+    assert all(one[1] + 1 < other[0] for one, other in itertools.pairwise(told))
