@@ -38,6 +38,7 @@ def open_device(rate: int, name: str | None = None) -> Any:
     import miniaudio
 
     chosen = None if name is None else _named(name)
+    backends = _backends(miniaudio.Backend) if chosen is None else [chosen.backend]
     # Made in two steps, for one that cannot be opened has a context all the same.
     device = miniaudio.PlaybackDevice.__new__(miniaudio.PlaybackDevice)
     try:
@@ -49,7 +50,7 @@ def open_device(rate: int, name: str | None = None) -> Any:
                 buffersize_msec=PERIOD_MS,
                 callback_periods=PERIODS,
                 device_id=None if chosen is None else chosen.identity,
-                backends=_backends(miniaudio.Backend) if chosen is None else [chosen.backend],
+                backends=backends,
                 app_name="voicebox",
             )
     except miniaudio.MiniaudioError as error:
