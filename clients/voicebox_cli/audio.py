@@ -17,7 +17,7 @@ _ANY = "the loudspeaker"
 @_JSON
 @click.pass_context
 def audio(ctx: click.Context, as_json: bool) -> None:
-    """Show how the loudspeaker is: device, volume, who speaks and how many wait; or choose its device.
+    """Show the loudspeaker, or choose its device. Shown are the device, the volume, who speaks and how many wait.
 
     \b
     voicebox audio

@@ -37,9 +37,6 @@ class FileOutlet:
         """What the format needs: the daemon works meanwhile."""
         self._output.load()
 
-    def prepare(self, accepted: Accepted) -> None:
-        """Nothing: it has been open from the first."""
-
     def write(self, chunk: Chunk) -> None:
         """Write a chunk where it belongs."""
         self._output.write(chunk.data, sample_rate=chunk.sample_rate, start=chunk.start, segment=chunk.segment)

@@ -24,9 +24,6 @@ class Loudspeaker:
     def load(self) -> None:
         """Nothing is needed here."""
 
-    def prepare(self, accepted: Accepted) -> None:
-        """Nothing: the daemon opens the device when it is this request's turn."""
-
     def write(self, chunk: Chunk) -> None:
         """No chunk comes."""
 

@@ -21,8 +21,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_ALL
 @_JSON
 def pause(request: str | None, everything: bool, as_json: bool) -> None:
-    """Silence the loudspeaker where it is, at once; `voicebox resume` goes on with the very next sample. With REQUEST, only that one
-    is held, and others go on.
+    """Silence the loudspeaker, until `resume`. That goes on with the very next sample. With REQUEST, only that one is held, and
+    others go on.
 
     \b
     voicebox pause
@@ -37,7 +37,7 @@ def pause(request: str | None, everything: bool, as_json: bool) -> None:
 @_ALL
 @_JSON
 def resume(request: str | None, everything: bool, as_json: bool) -> None:
-    """Go on after `voicebox pause`, with the very next sample.
+    """Go on after `voicebox pause`. Not a sample is lost.
 
     \b
     voicebox resume
@@ -51,7 +51,7 @@ def resume(request: str | None, everything: bool, as_json: bool) -> None:
 @_ALL
 @_JSON
 def skip(request: str | None, everything: bool, as_json: bool) -> None:
-    """End what the loudspeaker is speaking, at once, and let the next one speak; or one REQUEST by its id, or with --all every one.
+    """End what is being spoken, for the next one. Or one REQUEST by its id, or with --all every one for the loudspeaker.
 
     \b
     voicebox skip

@@ -13,7 +13,7 @@ from voicebox_cli import exit_codes
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, as `voicebox say` does.")
 @click.option("--plain", is_flag=True, help="One line for each event on standard error, for screen readers.")
 def replay(request: str | None, no_wait: bool, as_json: bool, plain: bool) -> int:
-    """Play again what the loudspeaker played last, or one REQUEST of the last 16 by its id. Ends when it was heard.
+    """Play again what was heard last. Or one REQUEST of the last 16, by its id. Ends when it was heard.
 
     \b
     voicebox replay

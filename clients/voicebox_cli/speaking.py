@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from voicebox_client import Voicebox
 
 # How long an interrupted request is waited for, so that its last word can be told.
-_LAST_WORD_S = 5.0
+_LAST_WORD_S = 10.0
 
 
 class Outlet(Protocol):
@@ -46,8 +46,6 @@ class Outlet(Protocol):
     def __exit__(self, *exc: Any) -> None: ...
 
     def load(self) -> None: ...
-
-    def prepare(self, accepted: Accepted) -> None: ...
 
     def write(self, chunk: Chunk) -> None: ...
 
@@ -75,7 +73,6 @@ class Speaking:
         self._as_json = as_json
         self._reporter = reporters.choose(plain=plain, as_json=as_json)
         self._speech: Speech | None = None
-        self._prepared = False
 
     def into_file(self, output: str, format: str | None, on_failure: str | None) -> int:  # noqa: A002
         """Speak to a file, a pipe or standard output; the exit code."""
@@ -135,13 +132,10 @@ class Speaking:
     def _follow(self, speech: Speech, outlet: Outlet) -> None:
         for event in speech.events():
             self._reporter.event(event)
-            if isinstance(event, Accepted) and not self._prepared:
-                self._prepared = True
-                outlet.prepare(event)
-                if outlet.detached and not speech.ended:
-                    return
-            elif isinstance(event, Chunk):
+            if isinstance(event, Chunk):
                 outlet.write(event)
+            elif isinstance(event, Accepted) and outlet.detached and not speech.ended:
+                return
         if speech.result is not None:
             outlet.finish(speech.accepted, speech.result)
             self._reporter.done(speech.result, outlet.place)

@@ -12,7 +12,7 @@ from voicebox_cli import exit_codes
 @click.option("--all", "everything", is_flag=True, help="Stop every request, of every client.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: {requests, total}.")
 def stop(request: str | None, everything: bool, as_json: bool) -> None:
-    """Stop all that is for the loudspeaker, at once; or one REQUEST by its id, or with --all everything, files too.
+    """Stop all that is for the loudspeaker. Or one REQUEST by its id, or with --all everything, files too.
 
     \b
     voicebox stop

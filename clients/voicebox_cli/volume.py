@@ -39,7 +39,7 @@ def _level(ctx: click.Context, param: click.Parameter, said: str | None) -> Leve
 @click.argument("level", metavar="[0-100|+N|-N]", required=False, callback=_level)
 @_JSON
 def volume(level: Level | None, as_json: bool) -> None:
-    """Set the volume of the loudspeaker, in percent or by a step; or print it. What is being spoken follows at once.
+    """Set the loudspeaker's volume, or print it. It is in percent, or a step; what is being spoken follows at once.
 
     \b
     voicebox volume
@@ -60,7 +60,7 @@ def volume(level: Level | None, as_json: bool) -> None:
 @click.argument("state", type=click.Choice(["on", "off"]), default="on")
 @_JSON
 def mute(state: str, as_json: bool) -> None:
-    """Have the loudspeaker say nothing while what it speaks goes on; `voicebox mute off` ends that.
+    """Have nothing heard, while all goes on. `voicebox mute off` ends that.
 
     \b
     voicebox mute

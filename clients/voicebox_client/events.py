@@ -30,8 +30,9 @@ class Accepted(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING (for a sound device), PLAYER (the
-    loudspeaker's process was started again), RECONNECTED (to the next daemon, with `say(..., resume=True)`) or an error's."""
+    """Something worth telling on the way; `code` is STARTING, RESUMED, SKIPPED, FAILOVER, WAITING (for a sound device, or for the end
+    of a pause), PLAYER (the loudspeaker's process was started again), RECONNECTED (to the next daemon, with `say(..., resume=True)`) or
+    an error's."""
 
     code: str
     message: str

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from typing import Any
 
-from voicebox_player.device import PERIOD_MS, PERIODS, close_device, find_devices, open_device
+from voicebox_player.device import PERIOD_MS, close_device, find_devices, open_device
 from voicebox_player.speaker import RATE, Opened, Speaker
 from voicebox_player.turn import Samples
 from voicebox_protocol.errors import NoAudioDevice
@@ -21,7 +21,9 @@ CLOSE_S = 3.0
 LOST_S = 2.5
 RETRY_S = 2.0
 # Whoever comes later than this to fill the buffers finds them empty.
-_BUFFERED_S = PERIODS * PERIOD_MS / 1000
+_BUFFERED_S = PERIOD_MS / 1000
+# A stream that is started with its first sound is heard sooner than one whose buffer is full of silence.
+_STOP_S = 0.2
 
 
 class Keeper:
@@ -85,28 +87,45 @@ class Keeper:
 
     def _play(self, wished: str | None) -> None:
         """One device from its opening to its end. Raises `NoAudioDevice` if there is none, or none any more."""
-        device = open_device(RATE, wished)
+        device, told = open_device(RATE, wished), False
         try:
-            feed = self._feed()
-            next(feed)
-            self._pulled = time.monotonic()
-            _start(device, feed)
-            self._speaker.tell(Opened(wished or _default_name() or device.backend.lower()))
-            self._watch(wished)
+            while self._await_sound(wished):
+                feed = self._feed()
+                next(feed)
+                self._pulled = time.monotonic()
+                _start(device, feed)
+                if not told:
+                    self._speaker.tell(Opened(wished or _default_name() or device.backend.lower()))
+                    told = True
+                self._watch(wished)
+                _stop(device)
         finally:
             close_device(device)
 
+    def _await_sound(self, wished: str | None) -> bool:
+        """Until there is something to be heard; false if the device is not to be open any longer."""
+        speaker = self._speaker
+        with speaker.changed:
+            while not self._closing and self._wished == wished:
+                if speaker.playback.is_wanted:
+                    return True
+                if (left := CLOSE_S - self._quiet_s()) <= 0:
+                    return False
+                speaker.changed.wait(left)
+            return False
+
     def _watch(self, wished: str | None) -> None:
-        """As long as the device is to be open."""
-        with self._speaker.changed:
+        """As long as there is sound."""
+        speaker = self._speaker
+        with speaker.changed:
             while not self._closing and self._wished == wished:
                 if time.monotonic() - self._pulled > LOST_S:
                     raise NoAudioDevice(
                         "the sound device has gone; plug it in again, or choose with: voicebox audio use DEVICE"
                     )
-                if (left := CLOSE_S - self._quiet_s()) <= 0 and not self._speaker.playback.is_wanted:
+                if not speaker.playback.is_wanted and self._quiet_s() > _STOP_S:
                     return
-                self._speaker.changed.wait(min(max(left, 0.1), LOST_S))
+                speaker.changed.wait(_STOP_S)
 
     def _rest(self, wished: str | None) -> None:
         """Until it is worth another try: whoever comes new is told at once."""
@@ -138,6 +157,15 @@ def _start(device: Any, feed: Generator[bytes, int, None]) -> None:
 
     try:
         device.start(feed)
+    except miniaudio.MiniaudioError as error:
+        raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
+
+
+def _stop(device: Any) -> None:
+    import miniaudio
+
+    try:
+        device.stop()
     except miniaudio.MiniaudioError as error:
         raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
 

@@ -197,7 +197,7 @@ class Dispatcher:
                 self._pump_provider(provider)
         if self._starved:
             self._pump_starved()
-        elif window.open and not was_open:
+        elif not was_open and (window.open or not window.holds(message.req)):
             self._pump_all()
 
     def cancel(self, session: Session, req: str) -> None:

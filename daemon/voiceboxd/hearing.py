@@ -96,11 +96,9 @@ class Hearing:
         """The player is done with these pieces, which need not be the first that are kept: a reset takes later ones away."""
         self.kept = deque(kept for kept in self.kept if not first <= kept.last_seq <= last)
 
-    def let_go(self) -> list[Kept]:
-        """What was heard to its end, whether or not that could still be said, is not kept any more; gives it."""
-        gone = [kept for kept in self.kept if kept.end <= self.heard]
+    def let_go(self) -> None:
+        """What was heard to its end is not kept any more, whether or not the player could still say so."""
         self.kept = deque(self.unheard())
-        return gone
 
     def unheard(self) -> list[Kept]:
         """What a player that knows nothing of it has to be sent."""

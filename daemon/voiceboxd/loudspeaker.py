@@ -21,8 +21,9 @@ from voiceboxd.effects import Effect, ToClient
 from voiceboxd.hearing import Hearing, Kept
 from voiceboxd.ledger import Ledger
 from voiceboxd.logs import log
-from voiceboxd.request import HeardPart, Request
+from voiceboxd.request import SPEAKER, HeardPart, Request
 from voiceboxd.timers import Timers
+from voiceboxd.window import Window
 
 # A player that was told to be silent says at once how far it came.
 _HUSH_S = 3.0
@@ -166,22 +167,24 @@ class Loudspeaker:
             self._send(kept)
         elif self._turns.current == chunk.req:
             self._play(aloud)
+        elif aloud.request.held_back:
+            self._window.forget(chunk.req)
+
+    @property
+    def _window(self) -> Window:
+        """The room for sound that is not heard yet. What is set aside takes none, so that others are not kept from speaking by it."""
+        return self._ledger.windows[SPEAKER]
 
     def reset(self, message: schema.Reset) -> None:
         """A segment begins again: what was made of it, and was not heard yet, is not to be."""
         aloud = self._aloud.get(message.req)
         if aloud is None:
             return
-        self._give_back(aloud, aloud.hearing.back_to(message.frames))
+        for kept in aloud.hearing.back_to(message.frames):
+            self._window.credit(message.req, kept.chunk.seq, kept.last_seq, clock.now())
         if aloud.state.at is At.PLAYER:
             aloud.state.was_reset, aloud.state.begun_at = True, min(aloud.state.begun_at, message.frames)
             self._host.send(message)
-
-    def _give_back(self, aloud: Aloud, gone: list[Kept]) -> None:
-        """Sound that is not kept any more makes room for more."""
-        window = self._ledger.windows[aloud.request.listener]
-        for kept in gone:
-            window.credit(aloud.request.req, kept.chunk.seq, kept.last_seq, clock.now())
 
     def decided(self, req: str) -> None:
         """Nothing more is made of it. It ends when what is to be heard was heard."""
@@ -240,8 +243,8 @@ class Loudspeaker:
                     if (aloud := self._aloud.get(req)) is not None:
                         self._do(self._ledger.cancel(aloud.request, clock.now(), reason))
                 case turns.SetAside(req):
-                    if (aloud := self._aloud.get(req)) is not None and aloud.state.at is At.PLAYER:
-                        self._silence_player(aloud)
+                    if (aloud := self._aloud.get(req)) is not None:
+                        self._set_aside(aloud)
                 case turns.Silence(on):
                     self._silenced = on
                     self._tell_speaker()
@@ -252,6 +255,11 @@ class Loudspeaker:
         aloud.request.held_back = False
         self._play(aloud)
         self._pump(aloud.request)
+
+    def _set_aside(self, aloud: Aloud) -> None:
+        """It is not to be heard before its turn comes again."""
+        aloud.request.held_back, aloud.state.again = True, False
+        self._silence_player(aloud)
 
     def _look_ahead(self) -> None:
         """Once all of the present one is made, the next may be."""
@@ -285,7 +293,10 @@ class Loudspeaker:
                 at=unheard[0].start if unheard else hearing.end,
             )
         )
+        self._window.forget(request.req)
         for kept in unheard:
+            counts = [frames for _, _, frames, _ in kept.chunk.descriptors]
+            self._window.lend(request.req, kept.chunk.seq, counts, request.assignment.sample_rate, clock.now())
             self._send(kept)
         if request.verdict is not None:
             self._finish(aloud)
@@ -402,12 +413,16 @@ class Loudspeaker:
     def _fell_silent(self, aloud: Aloud) -> None:
         """The player has nothing of it any more."""
         again, aloud.state.at, aloud.state.again = aloud.state.again, At.HOME, False
-        self._give_back(aloud, aloud.hearing.let_go())
+        aloud.hearing.let_go()
+        if self._turns.current != aloud.request.req:
+            self._window.forget(aloud.request.req)
         verdict = aloud.request.verdict
         if verdict is not None and (aloud.hearing.heard_all or not self._resumes(aloud)):
             self._settle(aloud)
         elif again:
             self._play(aloud)
+        elif (current := self._current()) is not None:
+            self._pump(current.request)
 
     def _resumes(self, aloud: Aloud) -> bool:
         """Whether what is left of one of which nothing more is made is still to be heard."""
@@ -504,6 +519,9 @@ class Loudspeaker:
         if volume is not None and not 0 <= volume <= 1:
             raise errors.BadRequest(f"volume is {volume:g}; it takes 0 to 1")
         if (volume, muted, device) != (None, None, None):
+            if device is not None:
+                # Which one that is, is known when it plays.
+                self.device = None
             self._settings.change(volume, muted, device)
             self._tell_speaker()
 

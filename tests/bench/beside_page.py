@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,14 @@ different builds of espeak-ng.
 > {measured}
 """
 
+_LOUDSPEAKER = """## The loudspeaker by itself
+
+Ours alone, at a null sink of the same kind, by `python -m tests.bench.loudspeaker`, which takes about twenty minutes and writes this section
+with `--write`.
+"""
+_BEGIN, _END = "<!-- loudspeaker -->\n", "<!-- end loudspeaker -->\n"
+_SECTION = re.compile(f"{_BEGIN}(.*?){_END}", re.DOTALL)
+
 _CLOSING = """## What speech-dispatcher does better
 
 - **It is small.** A C program with its engine takes a fraction of the memory of two Pythons; see the table.
@@ -60,18 +69,40 @@ _CLOSING = """## What speech-dispatcher does better
 
 
 def write(parts: Sequence[Part], measured: str, modules: Sequence[str]) -> None:
-    """Put what was found into the page, all of it anew."""
-    PATH.write_text(text(parts, measured, modules), encoding="utf-8")
+    """Put what was found into the page, all of it anew but for what `write_loudspeaker` has put there."""
+    found = _SECTION.search(PATH.read_text(encoding="utf-8")) if PATH.exists() else None
+    PATH.write_text(text(parts, measured, modules, found[1] if found else ""), encoding="utf-8")
 
 
-def text(parts: Sequence[Part], measured: str, modules: Sequence[str]) -> str:
+def write_loudspeaker(section: str) -> None:
+    """Put what was found of the loudspeaker by itself into the page, in place of what was found before. Raises `ValueError` where
+    there is no page yet."""
+    before = PATH.read_text(encoding="utf-8")
+    if not _SECTION.search(before):
+        raise ValueError(f"{PATH} has no place for it; write it first with: python -m tests.bench.beside --write")
+    PATH.write_text(_SECTION.sub(lambda _: _between(f"{_LOUDSPEAKER}\n{section}"), before), encoding="utf-8")
+
+
+def text(parts: Sequence[Part], measured: str, modules: Sequence[str], loudspeaker: str = "") -> str:
     """The page; `measured` says when, where, how often and with what."""
     opening = _OPENING.format(measured=measured, modules=", ".join(modules))
-    return "\n".join([opening, *(part.text() for part in parts), _CLOSING])
+    return "\n".join([opening, *(page.with_claims(part) for part in parts), _between(loudspeaker), _CLOSING])
+
+
+def _between(loudspeaker: str) -> str:
+    return f"{_BEGIN}{loudspeaker}{_END}"
 
 
 def measured(rounds: int, faults: int, theirs: str) -> str:
     """When, where, how often and with what; `theirs` names the versions of the programs that were compared with."""
-    date = datetime.datetime.now(datetime.UTC).date()
-    often = f"{date}, {rounds} rounds, {faults} of the faults"
+    often = f"{_today()}, {rounds} rounds, {faults} of the faults"
     return f"{often}. {page.machine()}. {theirs}; {page.versions()}, espeakng-loader {version('espeakng-loader')}."
+
+
+def measured_alone(theirs: str) -> str:
+    """The same of the loudspeaker by itself; `theirs` is the sound server's version."""
+    return f"{_today()}. {page.machine()}. {theirs}; {page.versions()}, miniaudio {version('miniaudio')}."
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()

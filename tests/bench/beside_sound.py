@@ -128,6 +128,13 @@ class Ear:
             self._spans = extended(self._spans, [begun + index / RATE for index in kept.tolist()])
 
 
+class Server(NamedTuple):
+    """A sound server: what a program's environment must say to play there, and its process."""
+
+    environment: dict[str, str]
+    pid: int
+
+
 class Sink(NamedTuple):
     """A loudspeaker: what a program's environment must say to play there, and who hears it."""
 
@@ -136,15 +143,32 @@ class Sink(NamedTuple):
 
 
 @contextlib.contextmanager
+def server(rate: int = RATE, form: str = "s16le") -> Iterator[Server]:
+    """A sound server of its own, whose loudspeaker takes samples of this rate and form; ended and removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="vb-") as directory, _ended(_server(directory, rate, form)) as process:
+        patiently(Path(directory, "socket").exists, time.perf_counter() + _START_S)
+        yield Server({"PULSE_SERVER": f"unix:{directory}/socket", "PULSE_RUNTIME_PATH": directory}, process.pid)
+
+
+@contextlib.contextmanager
 def sink() -> Iterator[Sink]:
-    """A sound server of its own, ended and removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="vb-") as directory:
-        environment = {"PULSE_SERVER": f"unix:{directory}/socket", "PULSE_RUNTIME_PATH": directory}
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_ended(_server(directory)))
-            patiently(Path(directory, "socket").exists, time.perf_counter() + _START_S)
-            recorder = stack.enter_context(_ended(_recorder(environment)))
-            yield Sink(environment, Ear(recorder))
+    """A sound server of its own, and an ear at it."""
+    with server() as made, ear(made) as listening:
+        yield Sink(made.environment, listening)
+
+
+@contextlib.contextmanager
+def ear(at: Server) -> Iterator[Ear]:
+    """Hears what a server of the usual rate and form plays."""
+    with recorder(at) as process:
+        yield Ear(process)
+
+
+@contextlib.contextmanager
+def recorder(at: Server, rate: int = RATE, form: str = "s16le") -> Iterator[subprocess.Popen[bytes]]:
+    """A program that writes what is played to its standard output, as it comes."""
+    with _ended(_recorder(at.environment, rate, form)) as process:
+        yield process
 
 
 def patiently(what: Callable[[], bool], until: float) -> bool:
@@ -156,9 +180,9 @@ def patiently(what: Callable[[], bool], until: float) -> bool:
     return True
 
 
-def _server(directory: str) -> subprocess.Popen[bytes]:
+def _server(directory: str, rate: int, form: str) -> subprocess.Popen[bytes]:
     modules = (
-        f"module-null-sink sink_name=out rate={RATE} channels=1",
+        f"module-null-sink sink_name=out rate={rate} format={form} channels=1",
         f"module-native-protocol-unix socket={directory}/socket auth-anonymous=1",
     )
     loaded = [word for module in modules for word in ("-L", module)]
@@ -171,10 +195,10 @@ def _server(directory: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _recorder(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    form = ("--raw", "--format=s16le", f"--rate={RATE}", "--channels=1", "--latency-msec=5")
+def _recorder(environment: dict[str, str], rate: int, form: str) -> subprocess.Popen[bytes]:
+    options = ("--raw", f"--format={form}", f"--rate={rate}", "--channels=1", "--latency-msec=5")
     return subprocess.Popen(
-        ["parec", "-d", "out.monitor", *form],
+        ["parec", "-d", "out.monitor", *options],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

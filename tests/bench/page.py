@@ -74,7 +74,7 @@ def write(name: str, parts: Sequence[Part], rounds: int, order: Sequence[str]) -
 
 def section(parts: Sequence[Part], measured: str) -> str:
     """What one part of the bench found, with what is promised of it; `measured` says when, where and how often."""
-    return "\n".join([*(_with_claims(part) for part in parts), f"> {measured}\n"])
+    return "\n".join([*(with_claims(part) for part in parts), f"> {measured}\n"])
 
 
 def merged(old: str, new: Mapping[str, str], order: Sequence[str]) -> str:
@@ -84,7 +84,8 @@ def merged(old: str, new: Mapping[str, str], order: Sequence[str]) -> str:
     return "\n".join([_OPENING, *told, _CLOSING])
 
 
-def _with_claims(part: Part) -> str:
+def with_claims(part: Part) -> str:
+    """A part, and what is promised of it."""
     claims = f"\nPromised:\n\n{told_claims(part.claims)}" if part.claims else ""
     return f"{part.text()}{claims}"
 

@@ -95,7 +95,9 @@ class Speaker(WireClient):
         """The first Heard that says that so many frames were; its end if that comes before."""
         while True:
             for message in self.told[req]:
-                if message["kind"] in wire.TERMINAL or message.get("frames", 0) >= frames and message["kind"] == "Heard":
+                if message["kind"] in wire.TERMINAL:
+                    return message
+                if message["kind"] == "Heard" and message["frames"] >= frames:
                     return message
             self.take()
 
@@ -135,7 +137,9 @@ class Stage:
 
     def player(self) -> int:
         """The player's process."""
-        started = [line["pid"] for line in self.daemon.log() if line["event"] == "player" and line["phase"] == "started"]
+        started = [
+            line["pid"] for line in self.daemon.log() if line["event"] == "player" and line["phase"] == "started"
+        ]
         return int(started[-1])
 
     def rest(self) -> None:

@@ -105,7 +105,9 @@ def in_turn(heard: Samples, whole: dict[str, Samples], least: int = 64) -> list[
     order, at = [], 0
     while at < len(heard):
         rest = heard[at:]
-        name = next((name for name, own in whole.items() if np.array_equal(rest[:least], own[: len(rest)][:least])), None)
+        name = next(
+            (name for name, own in whole.items() if np.array_equal(rest[:least], own[: len(rest)][:least])), None
+        )
         assert name is not None, f"after {order} and {at} frames comes what nobody said"
         length = _common(rest, whole[name])
         order.append((name, length))

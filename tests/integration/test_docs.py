@@ -19,7 +19,10 @@ from tests.integration.wire_client import WireClient
 from voicebox_protocol import places
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("cli", "loudspeaker", "troubleshooting", "voices"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("cli", "loudspeaker", "troubleshooting", "voices")),
+]
 # What needs something that is not ours: another program, or more text than a test has time for.
 FOREIGN = ("my-agent", "aplay", "play -t raw")
 
@@ -162,17 +165,20 @@ def table_of_places() -> dict[str, str]:
 @pytest.mark.parametrize("transport", ["ipc", "curve"])
 def test_docs_list_the_files_that_a_daemon_makes(transport: str) -> None:
     text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
-    ours, theirs = (names_of(row) for row in re.findall(r"^\| (?:runtime directory|log): ([^|]+) \|", text, re.M))
+    rows = r"^\| (?:runtime directory|log|once the loudspeaker was needed): ([^|]+) \|"
+    ours, theirs, aloud = (names_of(row) for row in re.findall(rows, text, re.M))
+    assert aloud == {"player.page", "player.log", "audio.json"}
     with running(VOICEBOX_TRANSPORT=transport, VOICEBOX_AUDIO_SINK="null") as daemon:
         with WireClient(daemon.place) as client:
             assert client.speak("Hello.", sink="speaker").end["kind"] == "Done"
             boot = client.boot
         made = {path.name.replace(boot, "<boot>") for path in daemon.place.runtime.iterdir()}
         sockets = {name for name in ours if name.endswith(".sock")}
-        assert made == ours if transport == "ipc" else made == ours - sockets | {"endpoint.json"}
+        own = ours if transport == "ipc" else ours - sockets | {"endpoint.json"}
+        assert made == own | {"player.page"}
         # What it says before its log is open goes to its starter, who makes the file for it.
         logs = {path.name.replace("builtin", "<id>") for path in daemon.place.log.iterdir()}
-        assert logs == theirs - {"voiceboxd.stderr"}
+        assert logs == theirs - {"voiceboxd.stderr"} | {"player.log"}
 
 
 def names_of(row: str) -> set[str]:

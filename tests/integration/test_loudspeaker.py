@@ -1,7 +1,7 @@
 """The loudspeaker as its listener has it: real requests, a real player, and what a recording of it has, sample by sample.
 
-The loud voice has no silence in it, so a recording without its silence has to be what was said and nothing else, in order: two at once would
-be neither, and what is missing or said twice breaks the row.
+The loud voice has no silence in it, so a recording without its silence has to be what was said and nothing else, in order: two at
+once would be neither, and what is missing or said twice breaks the row.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.integration.aloud import LOUD, Message, Speaker, Stage, stage
-from tests.integration.daemon import eventually, running
+from tests.integration.daemon import DEADLINE, eventually, running
 from tests.integration.recording import BLOCK, RATE, in_turn
+from tests.integration.test_failover import state_of
 from tests.unit.daemon.test_turns import LAST_OF_A_BURST, PRIORITY, TABLE
 
 # At the device, after stop and pause, and for positions that are told.
 SOON = RATE * 50 // 1000
-LONG = "word " * 70
+LONG = "word " * 45
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,11 @@ class Row:
     def arrive(self, name: str) -> None:
         """It comes, and whoever has the turn then is heard before anything else happens."""
         self.reqs[name] = self.client.aloud(
-            f"Go {name}.\n", seed=_seed(name), priority=PRIORITY[name[0]], more=True, req=f"{name} {time.monotonic_ns()}"
+            f"Go {name}.\n",
+            seed=_seed(name),
+            priority=PRIORITY[name[0]],
+            more=True,
+            req=f"{name} {time.monotonic_ns()}",
         )
         self.hear_current()
 
@@ -231,6 +237,51 @@ def test_one_paused_by_itself_lets_others_go_on_and_is_heard_to_the_sample(quiet
     assert np.array_equal(np.concatenate([sound[:at], sound[at + short :]]), whole["long"])
 
 
+def test_one_that_is_paused_again_at_once_stays_paused(quiet: Stage) -> None:
+    """Each of these comes before the player has answered the first."""
+    whole = {"long": quiet.client.quiet(LONG, seed=1), "short": quiet.client.quiet("Short.", seed=1)}
+    req = quiet.client.aloud(LONG, seed=1)
+    quiet.client.heard(req)
+    for query, action in enumerate(("pause", "resume", "pause")):
+        quiet.client.send("Playback", query=1000 + query, action=action, req=req)
+    assert quiet.client.end(quiet.client.aloud("Short.", seed=1))["kind"] == "Done"
+    (first, cut), then = in_turn(quiet.recording.sound(), whole)
+    assert (first, then) == ("long", ("short", len(whole["short"])))
+    quiet.client.playback("resume", req=req)
+    assert quiet.client.end(req)["kind"] == "Done"
+    assert np.array_equal(quiet.recording.sound()[cut + len(whole["short"]) :], whole["long"][cut:])
+
+
+def test_one_that_is_paused_with_much_to_say_leaves_others_their_room(quiet: Stage) -> None:
+    """Half a minute of sound is made ahead. Where that is of one that is paused, the others had none, and waited after each sentence
+    until their player was taken for dead."""
+    client, texts = quiet.client, {"long": LONG * 24, "other": " ".join(f"This is number {n}." for n in range(5))}
+    whole = {name: client.quiet(text, seed=1) for name, text in texts.items()}
+    req = client.aloud(texts["long"], seed=1)
+    client.heard(req)
+    eventually(lambda: state_of(quiet.daemon, "loud") == "ready", "all is made that there is room for")
+    client.playback("pause", req=req)
+    other = client.aloud(texts["other"], seed=1)
+    assert client.end(other)["kind"] == "Done"
+    assert not client.notices(other, "PLAYER")
+    at = len(quiet.recording.sound()) - len(whole["other"])
+    client.playback("resume", req=req)
+    client.heard(req, at + RATE // 10)
+    client.playback("skip")
+    heard = frames_of(client.end(req))
+    sound = quiet.recording.sound()
+    assert np.array_equal(sound[at : at + len(whole["other"])], whole["other"])
+    assert np.array_equal(np.delete(sound, slice(at, at + len(whole["other"]))), whole["long"][:heard])
+
+
+def test_a_client_that_does_not_read_one_stream_is_spoken_another(quiet: Stage) -> None:
+    """The same for streams: what it holds of the other is all that it has to give back."""
+    with quiet.another() as client:
+        client.say(LONG * 24, seed=1)
+        eventually(lambda: state_of(quiet.daemon, "loud") == "ready", "all is made that there is room for")
+        assert client.speak("This is one. This is another. And a third.", seed=1).end["kind"] == "Done"
+
+
 def test_something_important_is_heard_in_a_pause_and_the_rest_goes_on_after_it(quiet: Stage) -> None:
     whole = {"long": quiet.client.quiet(LONG, seed=1), "fire": quiet.client.quiet("Fire.", seed=1)}
     req = quiet.client.aloud(LONG, seed=1)
@@ -285,21 +336,45 @@ def test_volume_and_mute_act_at_the_loudspeaker(quiet: Stage) -> None:
 # --- what was heard
 
 
-def test_positions_are_told_as_they_are_heard(quiet: Stage) -> None:
+@pytest.mark.parametrize("rate", [RATE, 24_000])
+def test_positions_are_told_as_they_are_heard(quiet: Stage, rate: int) -> None:
     """Never more than is in the recording; how much less is a matter of who was kept waiting: the best of them counts."""
-    req, behind = quiet.client.aloud(LONG, seed=1), []
+    req, behind = quiet.client.aloud(LONG, seed=1, sample_rate=rate), []
     while True:
         message = quiet.client.take()
         now = quiet.recording.now
         if message["kind"] == "Heard":
             recorded = np.count_nonzero(quiet.recording.samples()[:now])
-            behind.append(recorded - message["frames"])
+            behind.append(recorded - message["frames"] * RATE // rate)
         elif message["kind"] == "Done":
             break
     assert len(behind) > 5
     assert min(behind) >= 0
     assert min(behind) <= SOON
-    assert quiet.client.told[req][-2]["frames"] <= frames_of(message) == len(quiet.recording.sound())
+    assert quiet.client.told[req][-2]["frames"] * RATE // rate <= frames_of(message) == len(quiet.recording.sound())
+
+
+def test_one_whose_deadline_passes_says_what_was_heard(quiet: Stage) -> None:
+    whole = quiet.client.quiet(LONG, seed=1)
+    late = quiet.client.aloud(LONG, seed=1, deadline_ms=600)
+    never = quiet.client.aloud("Never heard.", seed=1, deadline_ms=1)
+    for req in (late, never):
+        end = quiet.client.end(req)
+        assert (end["kind"], end["code"]) == ("Failed", "DEADLINE")
+    assert frames_of(quiet.client.end(never)) == 0
+    assert np.array_equal(quiet.recording.sound(), whole[: frames_of(quiet.client.end(late))])
+
+
+def test_something_important_takes_another_voice_rather_than_fall_silent() -> None:
+    config = LOUD.replace("ms_per_char", "fail_load = true, fault_permanent = true, ms_per_char").replace(
+        "[speech]", '[speech]\nvoice = "tone"'
+    )
+    with stage(config) as made:
+        usual = made.client.end(made.client.aloud("Dinner is ready.", voice="tone"))
+        assert (usual["kind"], usual["code"]) == ("Failed", "PROVIDER_FAILED")
+        urgent = made.client.end(made.client.aloud("Fire!", voice="tone", priority="important"))
+        assert (urgent["kind"], urgent["provider"]) == ("Done", "builtin")
+        assert frames_of(urgent) == urgent["frames"] > 0
 
 
 # --- those who leave
@@ -346,6 +421,26 @@ def test_what_is_detached_is_heard_without_its_client(quiet: Stage) -> None:
     kill(speaking(quiet, LONG, "detached"))
     eventually(lambda: quiet.client.audio()["speaking"] is None, "it was heard")
     assert np.array_equal(quiet.recording.sound(), whole)
+
+
+def test_the_player_ends_with_its_daemon() -> None:
+    with stage() as made:
+        made.client.heard(made.client.aloud(LONG))
+        player = psutil.Process(made.player())
+        made.daemon.process.kill()
+        made.daemon.process.wait()
+        player.wait(DEADLINE)
+
+
+def test_a_daemon_that_ends_says_what_was_heard_and_leaves_nobody() -> None:
+    with stage() as made:
+        req = made.client.aloud(LONG * 4)
+        made.client.heard(req)
+        assert made.daemon.terminate(DEADLINE) == 0
+        end = made.client.end(req)
+        assert (end["kind"], end["code"]) == ("Failed", "SHUTTING_DOWN")
+        assert 0 < frames_of(end) <= len(made.recording.sound())
+        assert not made.daemon.place.processes()
 
 
 # --- a player that dies

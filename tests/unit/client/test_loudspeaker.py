@@ -302,7 +302,7 @@ def heard_so_far(speech: Speech, count: int) -> None:
     ],
 )
 def test_the_next_daemon_says_the_sentence_that_was_being_heard_from_its_start(
-    runtime_dir: Path, positions: list[tuple[int, int, int]], told: dict[str, int]
+    runtime_dir: Path, positions: list[tuple[int, int, int]], told: dict[str, Any]
 ) -> None:
     with Voicebox() as box, FakeDaemon(runtime_dir, hears(*positions)) as first:
         speech = box.say(TEXT, sink="speaker", resume=True)
@@ -313,7 +313,7 @@ def test_the_next_daemon_says_the_sentence_that_was_being_heard_from_its_start(
             result = speech.wait()
             (again,) = second.wait_for("Say")
             text = second.texts[speech.request_id].decode()
-    named = {"voice": "anna", "provider": "builtin", "seed": 7, "sample_rate": RATE}
+    named: dict[str, Any] = {"voice": "anna", "provider": "builtin", "seed": 7, "sample_rate": RATE}
     assert again == schema.Say(boot="second", req=speech.request_id, sink="speaker", follow=True, **named, **told)
     assert text == TEXT[told.get("from_char", 0) :]
     assert (result.state, result.segments, result.heard_chars, result.heard_s) == ("done", 3, 30, 0.04)
@@ -322,7 +322,14 @@ def test_the_next_daemon_says_the_sentence_that_was_being_heard_from_its_start(
 
 
 def test_of_a_daemon_that_cannot_even_begin_the_result_is_what_was_heard_before(runtime_dir: Path) -> None:
-    nothing = {"provider": None, "voice": None, "sample_rate": None, "frames": 0, "segments": 0, "delivered_chars": 0}
+    nothing: dict[str, Any] = {
+        "provider": None,
+        "voice": None,
+        "sample_rate": None,
+        "frames": 0,
+        "segments": 0,
+        "delivered_chars": 0,
+    }
     failed = ends("Failed", **nothing, code="NO_AUDIO_DEVICE", message="gone", attempts=[], heard_chars=0, heard_s=0.0)
     with Voicebox() as box, FakeDaemon(runtime_dir, hears((0, 0, 0), (1, 700, 15))) as first:
         speech = box.say(TEXT, sink="speaker", resume=True)
@@ -391,3 +398,18 @@ def test_a_next_daemon_that_cannot_play_is_the_end(runtime_dir: Path) -> None:
         second.features.remove("loudspeaker")
         with second, pytest.raises(DaemonLost, match=r"cannot play on the loudspeaker"):
             speech.wait()
+
+
+@pytest.mark.anyio
+async def test_in_an_event_loop_the_next_daemon_goes_on_too(runtime_dir: Path) -> None:
+    async with AsyncVoicebox() as box:
+        with FakeDaemon(runtime_dir, hears((0, 0, 0), (1, 700, 15))) as first:
+            speech = await box.say(TEXT, sink="speaker", resume=True)
+            events = speech.events()
+            while not isinstance(event := await anext(events), Heard) or event.segment == 0:
+                pass
+            await anyio.to_thread.run_sync(first.die)
+        with FakeDaemon(runtime_dir, ends(heard_chars=30, heard_s=0.04), boot="second") as second:
+            assert (await speech.wait()).heard_chars == 30
+            (again,) = second.wait_for("Say")
+    assert (again.from_segment, again.from_char, again.base_frames, again.from_frame) == (1, 9, 300, None)

@@ -82,6 +82,31 @@ def test_sound_that_is_taken_back_is_not_kept_and_the_next_takes_its_place() -> 
     assert hearing.chars(RATE, whole=True) == 20
 
 
+def test_sound_is_kept_until_its_last_piece_was_heard() -> None:
+    hearing = hearing_of(chunk(0, 10, 10), chunk(2, 10))
+    hearing.credited(0, 0)
+    assert [each.start for each in hearing.kept] == [0, 20]
+    hearing.credited(1, 1)
+    assert [each.start for each in hearing.kept] == [20]
+
+
+def test_what_is_taken_back_is_credited_and_what_comes_before_it_stays() -> None:
+    """The player credits the pieces that it drops, while earlier ones are still to be heard: without them another player had nothing to
+    go on with."""
+    hearing = hearing_of(chunk(0, 10), chunk(1, 10, segment=1))
+    hearing.back_to(10)
+    hearing.came(chunk(2, 10, segment=1), b"")
+    hearing.credited(1, 1)
+    assert [each.chunk.seq for each in hearing.unheard()] == [0, 2]
+
+
+def test_what_was_heard_is_let_go_even_if_nobody_could_say_so() -> None:
+    hearing = hearing_of(chunk(0, 10), chunk(1, 10))
+    hearing.listened(15)
+    hearing.let_go()
+    assert [each.start for each in hearing.kept] == [10]
+
+
 def test_a_request_that_another_daemon_began_counts_on() -> None:
     hearing = Hearing(9600, 40)
     assert hearing.heard_all
