@@ -23,7 +23,7 @@ RETRY_S = 2.0
 # Whoever comes later than this to fill the buffers finds them empty.
 _BUFFERED_S = PERIOD_MS / 1000
 # A stream that is started with its first sound is heard sooner than one whose buffer is full of silence.
-_STOP_S = 0.2
+_STOP_S = 0.1
 
 
 class Keeper:

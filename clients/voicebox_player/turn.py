@@ -21,6 +21,8 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 
 # A shorter beginning would be over before its continuation can be expected.
 PREBUFFER_S = 0.03
+# 60 dB below the loudest that there is: nobody hears it. Voices begin with up to 0.3 s of that.
+SILENT = 0.001
 _NOTHING: Samples = np.zeros(0, np.float32)
 
 
@@ -85,6 +87,8 @@ class Turn:
         self._converter = _Converter(rate, device_rate, at)
         # The part to be skipped goes through the converter too: what follows then sounds as if nothing had been cut.
         self._skip = -((at - frame) * device_rate // rate)
+        # Silence at the very beginning is skipped as well: a listener would only wait for its end.
+        self._is_silent = not frame
 
     @property
     def is_over(self) -> bool:
@@ -120,6 +124,7 @@ class Turn:
         self._drop_pieces(frames)
         self.heard = min(self.heard, frames)
         self._next, self._total, self._skip = frames, None, 0
+        self._is_silent = self._is_silent or not frames
         self._converter = _Converter(self._rate, self._device_rate, frames)
         self._pass_empty()
 
@@ -163,14 +168,21 @@ class Turn:
     # --- its own books
 
     def _keep(self, block: _Block) -> None:
-        skipped = min(self._skip, len(block.samples))
-        self._skip -= skipped
+        skipped = self._silence(block.samples) if self._is_silent else min(self._skip, len(block.samples))
+        self._skip = max(0, self._skip - skipped)
         if skipped:
             block.begin = min(block.begin + skipped * self._rate // self._device_rate, block.end)
             block.samples = block.samples[skipped:]
+            self.heard = max(self.heard, block.begin)
         if len(block.samples) or block.end > block.begin:
             self._blocks.append(block)
             self._buffered += len(block.samples)
+
+    def _silence(self, samples: Samples) -> int:
+        """How many frames of the beginning are silence."""
+        loud = np.flatnonzero(np.abs(samples) >= SILENT)
+        self._is_silent = not len(loud)
+        return int(loud[0]) if len(loud) else len(samples)
 
     def _pass_empty(self) -> None:
         """Blocks of which nothing is left were heard to their end."""

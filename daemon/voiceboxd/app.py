@@ -217,7 +217,10 @@ class App:
                 waiting.start_soon(first, self._urgent)
 
     def _idle_for_long(self) -> None:
-        if self._dispatcher.idle:
+        if self._dispatcher.loudspeaker.paused:
+            # Its user may come back to it, and finds it as it was left.
+            self._became_idle()
+        elif self._dispatcher.idle:
             self.shut_down("idle")
 
     def _became_idle(self) -> None:

@@ -198,7 +198,7 @@ class ClientGateway:
             self._complain(peer, errors.HelloFirst("say Hello first"), query=query, req=req)
         elif getattr(message, "boot", None) not in (None, self._boot):
             self._tally.count("stale boot")
-        elif isinstance(message, _PLAYERS) and not session.player:
+        elif isinstance(message, _PLAYERS) and not self._player.plays(session.id):
             self._complain(
                 peer,
                 errors.Refused(f"{type(message).__name__} is the player's to say"),
@@ -238,6 +238,9 @@ class ClientGateway:
             )
             return
         session, gone = self._sessions.open(peer, hello.agent)
+        for former in gone:
+            self._dispatcher.session_closed(former.id)
+            self._player.session_closed(former.id)
         if hello.player is not None:
             try:
                 self._player.admit(hello.player, session.id)
@@ -247,8 +250,6 @@ class ClientGateway:
                 return
             session.player = True
         session.shares = FEATURE in (hello.features or ())
-        for former in gone:
-            self._dispatcher.session_closed(former.id)
         welcome = schema.Welcome(
             proto=proto,
             boot=self._boot,
@@ -284,10 +285,10 @@ class ClientGateway:
             self._dispatcher.text(session, message, text)
 
     def _credit(self, session: Session, message: schema.Credit, _: memoryview) -> None:
-        if session.player:
-            self._dispatcher.player_credit(message)
-        else:
+        if not session.player:
             self._dispatcher.credit(session, message)
+        elif self._player.plays(session.id):
+            self._dispatcher.player_credit(message)
 
     # --- queries
 

@@ -35,7 +35,7 @@ from voiceboxd.segmentation import has_words
 from voiceboxd.session import Session
 from voiceboxd.tally import Tally
 from voiceboxd.timers import Timers
-from voiceboxd.window import longest_idle, patience_ends
+from voiceboxd.window import Window, longest_idle, patience_ends
 
 
 class Outbox(Readers, Protocol):
@@ -139,6 +139,9 @@ class Dispatcher:
             return error
         limits = self._config.daemon
         own = sum(request.session == session.id for request in self.ledger.requests.values())
+        if say.detached:
+            # Those whose clients have gone are together one client's.
+            own = max(own, sum(not request.session for request in self.ledger.requests.values()))
         if len(self.ledger.requests) >= limits.max_requests or own >= limits.max_requests_per_client:
             return errors.QueueFull(f"{len(self.ledger.requests)} requests wait already, {own} of them yours")
         return None
@@ -424,7 +427,8 @@ class Dispatcher:
 
     def _pump(self, request: Request) -> None:
         provider = _assigned(request)
-        if provider is not None:
+        # All of it may be made, and whoever did that be gone.
+        if provider in self._gateway.actors and request.verdict is None:
             self._pump_provider(provider)
 
     def pump(self, provider: str) -> None:
@@ -465,7 +469,8 @@ class Dispatcher:
         while self._may_look_ahead(actor) and (later := self._next_ahead(provider)) is not None:
             self._dispatch(actor, *later)
         if actor.worn and not any(
-            _assigned(request) == provider and request.attempts for request in self.ledger.requests.values()
+            _assigned(request) == provider and request.attempts and not request.verdict
+            for request in self.ledger.requests.values()
         ):
             actor.between_requests()
         actor.review()
@@ -517,7 +522,7 @@ class Dispatcher:
         budget = self._config.daemon.audio_memory_mb * 1_000_000
         now = clock.now()
         while self.ledger.held_bytes(ahead=ahead) >= budget:
-            session = longest_idle(self.ledger.windows, now)
+            session = longest_idle(self._streams, now)
             if session is None:
                 return False
             self._stall(session, now)
@@ -526,7 +531,12 @@ class Dispatcher:
     def _starve(self) -> None:
         """Wait for memory: until somebody gives credit, or until the idlest may be ended."""
         self._starved = True
-        self._memory.set(patience_ends(self.ledger.windows))
+        self._memory.set(patience_ends(self._streams))
+
+    @property
+    def _streams(self) -> dict[str, Window]:
+        """Whose windows are read by clients. A paused loudspeaker is in nobody's way: it holds one window, and is to go on where it was."""
+        return {listener: window for listener, window in self.ledger.windows.items() if listener != SPEAKER}
 
     def _pump_starved(self) -> None:
         self._starved = False

@@ -94,7 +94,9 @@ class Hearing:
 
     def credited(self, first: int, last: int) -> None:
         """The player is done with these pieces, which need not be the first that are kept: a reset takes later ones away."""
+        done = [kept.end for kept in self.kept if first <= kept.last_seq <= last]
         self.kept = deque(kept for kept in self.kept if not first <= kept.last_seq <= last)
+        self.listened(max([self.heard, *done]))
 
     def let_go(self) -> None:
         """What was heard to its end is not kept any more, whether or not the player could still say so."""

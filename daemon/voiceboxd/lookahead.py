@@ -33,8 +33,9 @@ def waiting(request: Request, depth: int) -> Work | None:
 def _may_look(request: Request) -> bool:
     """Only beside a segment that is being spoken: whatever is wrong with that one comes first. Not where it costs money: what
     came to nothing would be asked for twice."""
-    free = request.assignment is not None and not request.assignment.metered and not request.verdict
-    return free and request.runs_now and request.stranded is None and request.part is None
+    free = request.assignment is not None and not request.assignment.metered
+    aloud_later = request.held_back or request.verdict is not None
+    return free and not aloud_later and request.runs_now and request.stranded is None and request.part is None
 
 
 def _is_foreign(request: Request, work: Work) -> bool:

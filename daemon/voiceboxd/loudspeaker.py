@@ -18,7 +18,7 @@ from voicebox_protocol.position import Position
 from voiceboxd import clock, turns
 from voiceboxd.audio_settings import AudioSettings
 from voiceboxd.effects import Effect, ToClient
-from voiceboxd.hearing import Hearing, Kept
+from voiceboxd.hearing import Hearing
 from voiceboxd.ledger import Ledger
 from voiceboxd.logs import log
 from voiceboxd.request import SPEAKER, HeardPart, Request
@@ -29,6 +29,8 @@ from voiceboxd.window import Window
 _HUSH_S = 3.0
 # It reports ten times a second while it plays; opening a device may take this long.
 _SILENT_S = 10.0
+# What a player may keep back of sound that goes on, and what it plays between two reports.
+_TAIL_S = 0.5
 _LOOK_FOR_DEVICE_S = 2.0
 _REMEMBERED = 16
 # How a request ends that is not to be heard to the end of what there is.
@@ -85,6 +87,8 @@ class State:
         self.again = False
         self.waits_for_device = False
         self.broke_at: float | None = None
+        self.hushed_at = 0.0
+        self.room = wire.MAX_TEXT
         # Since it was told to begin a segment again, the player's page may still say how far it was before.
         self.was_reset = False
         # Where the player was to begin: it can be no further back, even if it never began.
@@ -115,6 +119,7 @@ class Loudspeaker:
         self._device_timer = timers.timer(self._look_for_device)
         self._underruns = 0
         self._silenced = False
+        self._ending = False
         self.device: str | None = None
         self.trouble: str | None = None
         self._host: Host
@@ -143,8 +148,12 @@ class Loudspeaker:
     def text(self, req: str, text: str) -> None:
         """More text of a request, kept for whoever wants to hear it again."""
         aloud = self._aloud.get(req)
-        if aloud is not None and sum(map(len, aloud.text)) + len(text) <= wire.MAX_TEXT:
+        if aloud is not None and aloud.state.room >= len(text):
+            aloud.state.room -= len(text)
             aloud.text.append(text)
+        elif aloud is not None:
+            # Its beginning can be heard again, and nothing after a hole.
+            aloud.state.room = 0
 
     def again(self, say: schema.Say) -> tuple[schema.Say, str, bytes | None]:
         """What `say.replay` names, as a request of its own, with its text and its voice prompt. Raises `NoSuchRequest`."""
@@ -162,10 +171,13 @@ class Loudspeaker:
         aloud = self._aloud.get(chunk.req)
         if aloud is None:
             return
+        idle = not self._is_owed(aloud)
         kept = aloud.hearing.came(chunk, payload)
         if aloud.state.at is At.PLAYER:
-            self._send(kept)
-        elif self._turns.current == chunk.req:
+            self._host.send(kept.chunk, kept.payload)
+            if idle:
+                self._expect()
+        elif self._turns.current == chunk.req and not aloud.state.waits_for_device:
             self._play(aloud)
         elif aloud.request.held_back:
             self._window.forget(chunk.req)
@@ -182,8 +194,8 @@ class Loudspeaker:
             return
         for kept in aloud.hearing.back_to(message.frames):
             self._window.credit(message.req, kept.chunk.seq, kept.last_seq, clock.now())
+        aloud.state.was_reset, aloud.state.begun_at = True, min(aloud.state.begun_at, message.frames)
         if aloud.state.at is At.PLAYER:
-            aloud.state.was_reset, aloud.state.begun_at = True, min(aloud.state.begun_at, message.frames)
             self._host.send(message)
 
     def decided(self, req: str) -> None:
@@ -193,16 +205,26 @@ class Loudspeaker:
             return
         verdict, at = aloud.request.verdict, aloud.state.at
         assert verdict is not None
-        goes_on = verdict.kind == "Done" or (verdict.kind == "Failed" and not isinstance(verdict.error, _AT_ONCE))
-        has_turn = self._turns.current == req
-        if goes_on and not aloud.hearing.heard_all and (has_turn or verdict.kind == "Done") and at is not At.HUSHED:
+        if isinstance(verdict.error, errors.ShuttingDown):
+            self._end_with_daemon(aloud)
+        elif self._resumes(aloud) and not aloud.hearing.heard_all and at is not At.HUSHED:
             if at is At.PLAYER:
                 self._finish(aloud)
             self._look_ahead()
-        elif at is At.HOME or isinstance(verdict.error, errors.ShuttingDown):
+        elif at is At.HOME:
             self._settle(aloud)
         else:
             self._silence_player(aloud)
+            # What comes now is not to meet one that has ended for everybody but the books.
+            self._act([] if self._resumes(aloud) else self._turns.ended(req))
+
+    def _end_with_daemon(self, aloud: Aloud) -> None:
+        """Nobody has the time to ask how much was heard, and nobody else has a turn."""
+        self._ending = True
+        if aloud.state.at is At.PLAYER:
+            self._silence_player(aloud)
+            self._believe_page(aloud)
+        self._settle(aloud)
 
     def _settle(self, aloud: Aloud) -> None:
         """It ends now: what was heard of it is known."""
@@ -237,7 +259,7 @@ class Loudspeaker:
         for effect in effects:
             match effect:
                 case turns.Begin(req):
-                    if (aloud := self._aloud.get(req)) is not None:
+                    if (aloud := self._aloud.get(req)) is not None and not self._ending:
                         self._begin(aloud)
                 case turns.Cancel(req, reason):
                     if (aloud := self._aloud.get(req)) is not None:
@@ -266,10 +288,11 @@ class Loudspeaker:
         current, upcoming = self._turns.current, self._turns.upcoming
         if current is None or upcoming is None or self._aloud[current].request.verdict is None:
             return
-        following = self._aloud[upcoming].request
-        if following.held_back:
-            following.held_back = False
-            self._pump(following)
+        following = self._aloud[upcoming]
+        # One that was set aside has sound enough.
+        if following.request.held_back and not following.hearing.kept:
+            following.request.held_back = False
+            self._pump(following.request)
 
     # --- to the player
 
@@ -284,27 +307,26 @@ class Loudspeaker:
             return
         state.at, state.begun_at = At.PLAYER, hearing.heard
         unheard = hearing.unheard()
+        begin = unheard[0].start if unheard else hearing.end
         self._host.send(
             schema.Play(
                 boot=self._ledger.boot,
                 req=request.req,
                 sample_rate=request.assignment.sample_rate,
-                frame=hearing.heard,
-                at=unheard[0].start if unheard else hearing.end,
+                frame=max(hearing.heard, begin),
+                at=begin,
             )
         )
         self._window.forget(request.req)
         for kept in unheard:
             counts = [frames for _, _, frames, _ in kept.chunk.descriptors]
             self._window.lend(request.req, kept.chunk.seq, counts, request.assignment.sample_rate, clock.now())
-            self._send(kept)
+            self._host.send(kept.chunk, kept.payload)
         if request.verdict is not None:
             self._finish(aloud)
         self._expect()
-
-    def _send(self, kept: Kept) -> None:
-        self._host.send(kept.chunk, kept.payload)
-        self._expect()
+        # It may have more room now than when it fell silent.
+        self._pump(request)
 
     def _finish(self, aloud: Aloud) -> None:
         end = schema.Finish(boot=self._ledger.boot, req=aloud.request.req, frames=aloud.hearing.end)
@@ -313,9 +335,13 @@ class Loudspeaker:
     def _silence_player(self, aloud: Aloud) -> None:
         """Nothing more of it is to be heard; how far that was is answered."""
         if aloud.state.at is At.PLAYER:
-            aloud.state.at, aloud.state.again = At.HUSHED, False
+            aloud.state.at, aloud.state.again, aloud.state.hushed_at = At.HUSHED, False, clock.now()
             self._host.send(schema.Hush(boot=self._ledger.boot, req=aloud.request.req))
-            self._hush.set(clock.now() + _HUSH_S)
+            self._await_answers()
+
+    def _await_answers(self) -> None:
+        asked = [each.state.hushed_at for each in self._aloud.values() if each.state.at is At.HUSHED]
+        self._hush.set(min(asked) + _HUSH_S if asked else None)
 
     def _tell_speaker(self) -> None:
         if self._host.up:
@@ -345,16 +371,20 @@ class Loudspeaker:
     def player_lost(self, reason: str) -> None:
         """It is gone: what it had is with nobody, but for what was heard."""
         self.device = None
-        position = self._host.position()
         for aloud in [each for each in self._aloud.values() if each.state.at is not At.HOME]:
-            if position is not None and position.req == aloud.request.req and not aloud.state.was_reset:
-                aloud.hearing.listened(position.frames)
+            self._believe_page(aloud)
             aloud.state.broke_at = aloud.state.broke_at or clock.now()
             self._fell_silent(aloud)
         current = self._current()
         if current is not None:
             log.warning("the player was lost", reason=reason, req=current.request.req)
             self._play(current)
+
+    def _believe_page(self, aloud: Aloud) -> None:
+        """It has had no time to say how far it came."""
+        position = self._host.position()
+        if position is not None and position.req == aloud.request.req and not aloud.state.was_reset:
+            aloud.hearing.listened(max(position.frames, aloud.state.begun_at))
 
     def player_failed(self, reason: str) -> None:
         """There will be none: nobody can be heard."""
@@ -366,11 +396,14 @@ class Loudspeaker:
         aloud = self._aloud.get(message.req)
         if aloud is None or aloud.state.at is At.HOME:
             return
-        hearing, aloud.state.was_reset = aloud.hearing, False
+        hearing, state = aloud.hearing, aloud.state
         self._underruns += max(0, message.underruns - hearing.underruns)
         hearing.underruns = message.underruns
-        done = message.last and aloud.state.at is At.PLAYER and aloud.request.verdict is not None
-        hearing.listened(hearing.end if done else max(message.frames, aloud.state.begun_at))
+        done = message.last and state.at is At.PLAYER and aloud.request.verdict is not None
+        if state.at is At.PLAYER or not state.was_reset:
+            # Else it counts sound that was taken back since.
+            hearing.listened(hearing.end if done else max(message.frames, state.begun_at))
+            state.was_reset = False
         self._expect()
         self._tell_gap(aloud)
         if message.last:
@@ -393,6 +426,8 @@ class Loudspeaker:
         """Which device plays, or why none does."""
         self.device, self.trouble = message.name, message.message
         current = self._current()
+        if current is not None and message.name is not None:
+            current.state.waits_for_device = False
         if message.name is not None or current is None:
             return
         why = message.message or errors.NoAudioDevice.when()
@@ -401,7 +436,7 @@ class Loudspeaker:
             return
         if not current.state.waits_for_device:
             current.state.waits_for_device = True
-            self._tell(current.request, "WAITING", f"waiting for a sound device: {why}")
+            self._tell(current.request, "WAITING", f"waiting for a sound device: {why.partition('. ')[0]}")
         self._silence_player(current)
         self._device_timer.set(clock.now() + _LOOK_FOR_DEVICE_S)
 
@@ -417,7 +452,7 @@ class Loudspeaker:
         if self._turns.current != aloud.request.req:
             self._window.forget(aloud.request.req)
         verdict = aloud.request.verdict
-        if verdict is not None and (aloud.hearing.heard_all or not self._resumes(aloud)):
+        if verdict is not None and not again and (aloud.hearing.heard_all or not self._resumes(aloud)):
             self._settle(aloud)
         elif again:
             self._play(aloud)
@@ -425,21 +460,32 @@ class Loudspeaker:
             self._pump(current.request)
 
     def _resumes(self, aloud: Aloud) -> bool:
-        """Whether what is left of one of which nothing more is made is still to be heard."""
+        """Whether what is left of one of which nothing more is made is still to be heard: one that failed has no other turn."""
         verdict = aloud.request.verdict
         assert verdict is not None
-        return verdict.kind == "Done" or (verdict.kind == "Failed" and not isinstance(verdict.error, _AT_ONCE))
+        has_turn = self._turns.current == aloud.request.req
+        return verdict.kind == "Done" or (
+            verdict.kind == "Failed" and has_turn and not isinstance(verdict.error, _AT_ONCE)
+        )
 
     def _hush_ends(self) -> None:
         """The player does not say how far it came: what it said before has to do, and it cannot be relied on."""
-        if any(aloud.state.at is At.HUSHED for aloud in self._aloud.values()):
+        asked = [each.state.hushed_at for each in self._aloud.values() if each.state.at is At.HUSHED]
+        if asked and clock.now() < min(asked) + _HUSH_S:
+            self._await_answers()
+        elif asked:
             self._host.kill(f"it was told to be silent and said nothing for {_HUSH_S:g} s")
 
     def _player_is_silent(self) -> None:
         current = self._current()
-        if current is None or self._silenced or current.state.at is At.HOME or current.hearing.heard_all:
-            return
-        self._host.kill(f"it has played nothing for {_SILENT_S:g} s")
+        if current is not None and not self._silenced and current.state.at is not At.HOME and self._is_owed(current):
+            self._host.kill(f"it has played nothing for {_SILENT_S:g} s")
+
+    def _is_owed(self, aloud: Aloud) -> bool:
+        """Whether the player has enough to play: it may keep the last of it back until more comes, or until it hears that none does."""
+        request, hearing = aloud.request, aloud.hearing
+        rate = request.assignment.sample_rate if request.assignment else 0
+        return not hearing.heard_all if request.verdict is not None else hearing.end - hearing.heard > rate * _TAIL_S
 
     # --- told to clients
 
@@ -489,7 +535,7 @@ class Loudspeaker:
         """Skip, pause or resume; gives the requests that this touches. Raises `NoSuchRequest` or `BadRequest`."""
         if action not in wire.PLAYBACK:
             raise errors.BadRequest(f"action is {action!r}; it takes {', '.join(wire.PLAYBACK)}")
-        if req is not None and req not in self._aloud:
+        if req is not None and not self._turns.knows(req):
             raise errors.NoSuchRequest(f"no request {req!r} is being spoken, or waits for the loudspeaker")
         touched = list(self._touched(req, everything=everything))
         if action == "skip":
@@ -509,6 +555,11 @@ class Loudspeaker:
             yield from list(self._aloud)
         elif self._turns.current is not None:
             yield self._turns.current
+
+    @property
+    def paused(self) -> bool:
+        """Whether its user has silenced it for a while."""
+        return self._turns.paused
 
     def stopped(self) -> None:
         """All that was to be heard has been stopped: what comes next is not to meet a paused loudspeaker."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ _IDLE_S = 300.0
 _CONNECT_S = 30.0
 _MOST_FAILURES = 5
 _ANSWER_S = 8.0
+_MOST_DEVICES = 64
 
 
 class Listener(Protocol):
@@ -51,7 +53,8 @@ class PlayerHost:
     def __init__(
         self, page: Path, log_file: Path, sink: str, children: Children, timers: Timers, tasks: anyio.abc.TaskGroup
     ) -> None:
-        page.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a survivor of another system's may still have it
+            page.unlink()
         self.sink = sink
         self._place = page
         self._page: PositionPage | None = None
@@ -70,7 +73,9 @@ class PlayerHost:
         self._failures = 0
         self._from = 0
         self._query = 0
-        self._answers: dict[int, tuple[anyio.Event, list[dict[str, Any]]]] = {}
+        self._answered = anyio.Event()
+        self._devices: list[dict[str, Any]] = []
+        self._asking = 0
         self._listener: Listener
         self._outbox: Outbox
 
@@ -158,28 +163,31 @@ class PlayerHost:
     async def devices(self) -> list[dict[str, Any]]:
         """Which devices it sees. Raises `OutputFailed`."""
         self._start()
-        self._query += 1
-        number, come = self._query, anyio.Event()
-        self._answers[number] = come, []
+        self._asking += 1
+        answered = self._answered
         try:
             with anyio.fail_after(_ANSWER_S):
                 if not self.up:
                     await self._greeted.wait()
-                self.send(schema.Devices(query=number))
-                await come.wait()
-            return self._answers[number][1]
+                if self._asking == 1:
+                    # Whoever asks meanwhile waits for the same answer.
+                    self._query += 1
+                    self.send(schema.Devices(query=self._query))
+                await answered.wait()
+            return self._devices
         except TimeoutError:
             raise errors.OutputFailed("the loudspeaker's process does not say which devices there are") from None
         finally:
-            del self._answers[number]
+            self._asking -= 1
             if not self._wanted:
                 self.rest()
 
     def devices_told(self, message: schema.DevicesReply) -> None:
         """The player has answered."""
-        if (waiting := self._answers.get(message.query)) is not None:
-            waiting[1].extend(message.devices)
-            waiting[0].set()
+        if message.query == self._query:
+            self._devices = message.devices[:_MOST_DEVICES]
+            self._answered.set()
+            self._answered = anyio.Event()
 
     # --- the process
 
@@ -188,7 +196,11 @@ class PlayerHost:
         try:
             while True:
                 reason = await self._run()
-                self._note(reason)
+                try:
+                    self._note(reason)
+                except Exception:
+                    # The last line of defence: what goes wrong with one request is not to end the daemon.
+                    log.exception("the end of a player could not be handled")
                 if not self._wanted:
                     return
                 if self._failures >= _MOST_FAILURES:
@@ -204,7 +216,7 @@ class PlayerHost:
         """One is gone. Those that played something do not count as failed."""
         position = self.position()
         played = position.device_frames if position else 0
-        self._failures = 0 if played != self._from else self._failures + 1
+        self._failures = 0 if played != self._from or not self._wanted else self._failures + 1
         self._from = played
         self._lost(reason)
 

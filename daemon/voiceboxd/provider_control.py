@@ -86,7 +86,10 @@ class ProviderControl:
         return {
             req
             for req, request in self._ledger.requests.items()
-            if request.assignment is not None and request.assignment.provider == provider
+            if request.assignment is not None
+            and request.assignment.provider == provider
+            # What waits for the loudspeaker, or is being heard, is no work of its provider's.
+            and not (request.held_back or request.verdict)
         }
 
 

@@ -31,7 +31,7 @@ class PositionPage:
 
     def __init__(self, path: str) -> None:
         """Map the page at `path`, which is made, for this user alone, if it is not there. Raises `OSError`."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             if os.fstat(descriptor).st_size < _SIZE:
                 os.truncate(descriptor, _SIZE)

@@ -3,7 +3,7 @@
 Needs speech-dispatcher, its module for espeak-ng and PulseAudio, which no Python package brings: on Debian, `apt install
 speech-dispatcher speech-dispatcher-espeak-ng speech-dispatcher-audio-plugins espeak-ng pulseaudio pulseaudio-utils`. Both daemons are
 private instances at a loudspeaker that nobody hears. A round takes about fifteen seconds, and one of the faults about five minutes.
-With --write what was found becomes docs/rivals.md.
+With --write what was found becomes docs/rivals.md. Exit code 1 if a promise does not hold.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 
 from tests.bench import beside_dispatcher, beside_faults, beside_latency, beside_page, beside_voicebox
 from tests.bench.beside_sound import sink
+from tests.bench.claims import tell
 
 
 def main() -> int:
@@ -39,7 +40,7 @@ def main() -> int:
             parts += found
     if chosen.write:
         beside_page.write(parts, measured, modules)
-    return 0
+    return tell([claim for part in parts for claim in part.claims])
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ Here both get the same sentences, the same engine (espeak-ng) and the same fault
 every other round. A ratio is the median of the rounds' own ratios; the 99th percentile of few rounds is nearly the slowest.
 
 Both play at the same loudspeaker: a null sink of a PulseAudio of its own, which plays in real time for nobody. What is *heard* was
-recorded at its monitor. Theirs plays from its daemon, to which the engine's process hands its sound; ours from its client, by the
-code that `voicebox say` plays with. The sound server and the recorder add a few milliseconds to both. speech-dispatcher runs
+recorded at its monitor. Theirs plays from its daemon, to which the engine's process hands its sound; ours from its player, a process
+of the daemon's. The sound server and the recorder add a few milliseconds to both. speech-dispatcher runs
 privately with its packaged configuration, but for espeak-ng as its default module, and finds these engines: {modules}. It may turn
 to another of them when one has died. Ours runs with no configuration at all; requests name the provider `espeak`, so no other
 engine of ours helps out, and ask to be gone on with by the next daemon (`resume=True`), which is not the default. The two have
@@ -36,8 +36,8 @@ different builds of espeak-ng.
 
 _LOUDSPEAKER = """## The loudspeaker by itself
 
-Ours alone, at a null sink of the same kind, by `python -m tests.bench.loudspeaker`, which takes about twenty minutes and writes this section
-with `--write`.
+Ours alone, at a null sink of the same kind, by `python -m tests.bench.loudspeaker`, which takes about twenty minutes and writes this
+section with `--write`.
 """
 _BEGIN, _END = "<!-- loudspeaker -->\n", "<!-- end loudspeaker -->\n"
 _SECTION = re.compile(f"{_BEGIN}(.*?){_END}", re.DOTALL)
@@ -50,8 +50,7 @@ _CLOSING = """## What speech-dispatcher does better
 - **It is made for screen readers**, and proven with them: Orca, BrlTTY, Emacs (speechd-el) and Chromevox work with it. It speaks single
   characters and keys (`CHAR`, `KEY`), spells, has modes for punctuation and capital letters, and plays sound icons. It replaces
   symbols and emojis by words in dozens of languages before an engine sees them.
-- **It interrupts at the loudspeaker.** Messages of five priorities of all clients share one loudspeaker, where a more urgent one
-  cancels or postpones others, and a paused one is taken up again. Ours orders requests, and each client plays for itself.
+- **Its five priorities have been tried for twenty years**: which message cancels, postpones or replaces which. Ours are the same, and new.
 - **More engines and more ways out**: Festival, Flite, Pico, IBM TTS, Mary and any command line through its generic module;
   PulseAudio, ALSA, OSS, NAS and libao. There are interfaces for C, Python, Java, Lisps, Guile, Go and Rust.
 - **It falls back to another engine** by itself when one has died, though not at once: see which request is heard again.

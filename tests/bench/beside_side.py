@@ -42,14 +42,18 @@ class Told:
         return [event.what for event in self.events if event.at > moment]
 
 
-class Side(Protocol):
-    """A daemon that runs, with a client that is connected, and has spoken once."""
+class Speaking(Protocol):
+    """A client that is connected."""
 
     sign: str
     """The event that is the client's first sign of its speech."""
 
     def say(self, text: str) -> Told:
-        """Ask for speech by the client that is connected; where its daemon is gone, as its documentation says."""
+        """Ask for speech; where the daemon is gone, as its documentation says."""
+
+
+class Side(Speaking, Protocol):
+    """A daemon that runs, with a client that is connected, and has spoken once."""
 
     def command(self, text: str) -> list[str]:
         """The command that speaks, for `environment`."""
@@ -67,7 +71,7 @@ class Side(Protocol):
         """Whether that process has something to do just now, where the daemon says so."""
 
     def processes(self) -> dict[str, int]:
-        """Those of the daemon and of its engines, by name."""
+        """Those of the daemon, of its engines and of what plays, by name."""
 
     def ask(self) -> None:
         """What its daemon is asked for a round trip."""

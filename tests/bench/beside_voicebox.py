@@ -29,10 +29,36 @@ def missing() -> list[str]:
     return [] if find_spec("espeakng_loader") else ["the extra `espeak` (pip install '.[espeak]')"]
 
 
-class Ours:
-    """Owns a place for a daemon, and a client of it. While it is there this process's environment leads to it."""
+class Client:
+    """Speaks with one provider."""
 
     sign = "heard"
+
+    def __init__(self, box: Voicebox, provider: str) -> None:
+        self._box = box
+        self._provider = provider
+
+    def say(self, text: str) -> Told:
+        """What `voicebox say --resume` does."""
+        told = Told()
+        threading.Thread(target=self._say, args=(text, told), daemon=True).start()
+        return told
+
+    def _say(self, text: str, told: Told) -> None:
+        try:
+            with self._box.say(text, provider=self._provider, resume=True, sink="speaker") as speech:
+                for event in speech.events():
+                    told.hear(type(event).__name__.lower())
+                result = speech.wait()
+                if result.resumed:
+                    told.hear(f"resumed: {result.resumed}")
+                told.hear(result.state, last=True)
+        except VoiceboxError as error:
+            told.hear(f"error {error.code}", last=True)
+
+
+class Ours(Client):
+    """Owns a place for a daemon, and a client of it. While it is there this process's environment leads to it."""
 
     def __init__(self, sink: Sink) -> None:
         self.place = Place("", **sink.environment, **{BACKEND: "pulseaudio"})
@@ -40,7 +66,8 @@ class Ours:
         os.environ.update(self.environment)
         self._daemon: Daemon | None = None
         self._onlooker: Onlooker | None = None
-        self._box = Voicebox()
+        super().__init__(Voicebox(), PROVIDER)
+        self.builtin = Client(self._box, "builtin")
 
     def start(self) -> None:
         self._daemon = Daemon(self.place)
@@ -68,11 +95,6 @@ class Ours:
     def environment(self) -> dict[str, str]:
         return self.place.environment
 
-    def say(self, text: str) -> Told:
-        told = Told()
-        threading.Thread(target=self._say, args=(text, told), daemon=True).start()
-        return told
-
     def command(self, text: str) -> list[str]:
         return [str(_VOICEBOX), "say", "--provider", PROVIDER, text]
 
@@ -93,7 +115,8 @@ class Ours:
     def processes(self) -> dict[str, int]:
         entry = self._entry()
         workers = [worker["pid"] for worker in entry["workers"] if worker["pid"]]
-        return {"voiceboxd": self.daemon()} | {f"{PROVIDER} {n}": pid for n, pid in enumerate(workers, 1)}
+        engines = {f"{PROVIDER} {n}": pid for n, pid in enumerate(workers, 1)}
+        return {"voiceboxd": self.daemon(), **engines, "voicebox_player": self._player()}
 
     def ask(self) -> None:
         self._box.status()
@@ -105,22 +128,19 @@ class Ours:
     def list_voices(self) -> int:
         return len(self._box.voices(provider=PROVIDER))
 
+    def _player(self) -> int:
+        assert self._daemon is not None
+        return player(self._daemon)
+
     def _entry(self) -> dict[str, Any]:
         assert self._onlooker is not None
         return self._onlooker.provider(PROVIDER)
 
-    def _say(self, text: str, told: Told) -> None:
-        """What `voicebox say --resume` does."""
-        try:
-            with self._box.say(text, provider=PROVIDER, resume=True, sink="speaker") as speech:
-                for event in speech.events():
-                    told.hear(type(event).__name__.lower())
-                result = speech.wait()
-                if result.resumed:
-                    told.hear(f"resumed: {result.resumed}")
-                told.hear(result.state, last=True)
-        except VoiceboxError as error:
-            told.hear(f"error {error.code}", last=True)
+
+def player(daemon: Daemon) -> int:
+    """The process that plays."""
+    started = [line["pid"] for line in daemon.log() if line["event"] == "player" and line["phase"] == "started"]
+    return int(started[-1])
 
 
 @contextlib.contextmanager

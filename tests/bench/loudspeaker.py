@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from tests.bench import beside_page, page
 from tests.bench.beside_sound import Ear, Server, ear, first_after, patiently, recorder, server
+from tests.bench.beside_voicebox import player
 from tests.bench.children import cpu_ns
 from tests.bench.claims import Claim, Part, Row, middle_and_late, tell, told
 from tests.bench.loudspeaker_holes import RATE, Holes
@@ -52,10 +53,7 @@ class Loudspeaker(NamedTuple):
 
     def player(self) -> int:
         """The player's process."""
-        started = [
-            line["pid"] for line in self.daemon.log() if line["event"] == "player" and line["phase"] == "started"
-        ]
-        return int(started[-1])
+        return player(self.daemon)
 
 
 def measure(minutes: float, times: int) -> list[Part]:
@@ -83,8 +81,8 @@ def _silence(on: Loudspeaker, hearing: Ear, times: int) -> Part:
     pauses = list(_paused(on, hearing, times))
     return Part(
         "Silence at the loudspeaker",
-        f"From the request of a connected client until the last sample that is not silence, {times} times each, at random moments of a voice "
-        "that never pauses. The sound server and the recorder are in it.",
+        f"From the request of a connected client until the last sample that is not silence, {times} times each, at random moments "
+        "of a voice that never pauses. The sound server and the recorder are in it.",
         ("", "median", "p99", "slowest"),
         [_row("`stop`", stops), _row("`pause`", pauses)],
         [
@@ -217,7 +215,7 @@ def _underruns(on: Loudspeaker, minutes: float) -> Part:
         holes = Holes(process)
         req = on.client.aloud(" ".join([BOOK] * (2 + round(minutes / 4))), follow=None)
         assert patiently(lambda: holes.seconds > 0, asked + _WITHIN_S), "nothing was heard"
-        assert not patiently(lambda: holes.stood, asked + 60 * minutes), "the recorder has ended"
+        assert not patiently(lambda: holes.stood, time.perf_counter() + 60 * minutes), "the recorder has ended"
         audio: dict[str, Any] = on.client.audio()
         heard, found = holes.seconds, holes.found
         on.client.ask("Stop")

@@ -24,6 +24,7 @@ from tests.integration.daemon import DEADLINE, eventually, running
 from tests.integration.recording import BLOCK, RATE, in_turn
 from tests.integration.test_failover import state_of
 from tests.unit.daemon.test_turns import LAST_OF_A_BURST, PRIORITY, TABLE
+from voicebox_player.turn import SILENT
 
 # At the device, after stop and pause, and for positions that are told.
 SOON = RATE * 50 // 1000
@@ -157,24 +158,31 @@ def test_the_last_of_a_burst_counts_as_a_message(quiet: Stage, arrivals: str, he
 
 
 def test_stop_silences_at_once_and_says_what_was_heard(quiet: Stage) -> None:
-    """What was heard is in the recording to the sample, so nothing was played after the player had its word. How long that word took is
-    in the frames that the device was given since the request to stop: a busy machine may delay any of them, not all."""
+    assert min(stops(quiet, 10)) <= SOON
+
+
+def stops(stage: Stage, count: int) -> list[int]:
+    """Speak and stop. What was heard is in the recording to the sample, so nothing was played after the player had its word.
+
+    Gives how long that word took, in frames that the device was given from the request to stop until there was silence: a busy machine
+    may keep any of them waiting, but not all.
+    """
     whole, order, late = {}, [], []
-    for number in range(10):
+    for number in range(count):
         name = f"{number}"
-        whole[name] = quiet.client.quiet(LONG, seed=number)
-        req = quiet.client.aloud(LONG, seed=number)
-        quiet.client.heard(req)
+        whole[name] = stage.client.quiet(LONG, seed=number)
+        req = stage.client.aloud(LONG, seed=number)
+        stage.client.heard(req)
         time.sleep(random.Random(number).uniform(0, 0.1))
-        asked = quiet.recording.now
-        quiet.client.ask("Stop")
-        end = quiet.client.end(req)
+        asked = stage.recording.now
+        stage.client.ask("Stop")
+        end = stage.client.end(req)
         assert end["kind"] == "Cancelled"
         assert end["frames"] > frames_of(end), "more was made than heard"
         order.append((name, frames_of(end)))
-        late.append(quiet.recording.spans()[-1].end - asked)
-    assert in_turn(quiet.recording.sound(), whole) == order
-    assert min(late) <= SOON
+        late.append(stage.recording.spans()[-1].end - asked)
+    assert in_turn(stage.recording.sound(), whole) == order
+    return late
 
 
 def test_pause_silences_at_once_and_loses_no_sample(quiet: Stage) -> None:
@@ -212,9 +220,11 @@ def lateness(stage: Stage, asked: list[int]) -> list[int]:
 
 
 def test_the_built_in_voice_is_paused_anywhere_and_sounds_as_if_it_had_not_been(quiet: Stage) -> None:
-    text = "The quick brown fox jumps over the lazy dog. And again, over all of them."
+    text = "The quick brown fox jumps over the dog. And again."
     voice = {"provider": "builtin", "seed": 5}
     whole = quiet.client.quiet(text, **voice)
+    # What that voice begins with is too soft to be heard, and nobody waits for its end.
+    whole = whole[np.argmax(np.abs(whole) >= SILENT) :]
     req = quiet.client.aloud(text, **voice)
     quiet.client.heard(req)
     pauses(quiet, 20, random.Random(2))

@@ -40,7 +40,7 @@ class SimulatedPlayer:
         self._inbox: deque[schema.Message] = deque()
         self._page: Position | None = None
         self._frames = 0
-        self._blocks = 0
+        self._blocks = self.kills = 0
 
     # --- what the daemon asks
 
@@ -61,6 +61,7 @@ class SimulatedPlayer:
 
     def kill(self, _: str) -> None:
         self.killed = True
+        self.kills += 1
 
     # --- what it does
 

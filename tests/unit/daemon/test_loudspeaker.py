@@ -130,6 +130,7 @@ def test_a_player_that_plays_nothing_is_ended(simulate: Simulate) -> None:
     aloud(simulation, "r")
     simulation.until(lambda: heard_frames(simulation, "r") > 0)
     simulation.player.held = True
+    simulation.rounds(30)
     simulation.advance(11)
     assert simulation.player.killed
     simulation.player.held = False
@@ -310,3 +311,106 @@ def test_who_follows_hears_how_far_it_is(simulate: Simulate) -> None:
     assert [each.frames for each in heard] == sorted(each.frames for each in heard)
     assert all(each.char_start <= each.chars <= each.char_end for each in heard)
     assert {each.segment for each in heard} >= {1, 2, 3}
+
+
+def test_a_player_that_waits_for_sound_is_left_alone(simulate: Simulate) -> None:
+    """What its converter keeps back until more comes was taken for sound that it does not play: it was ended every ten seconds."""
+    simulation = simulate()
+    aloud(simulation, "r", TEXT + "And what is it, then", more=True)
+    simulation.until(lambda: heard_frames(simulation, "r") > 0)
+    for _ in range(100):
+        simulation.round()
+    hearing = loudspeaker(simulation)._aloud["r"].hearing
+    hearing.listened(hearing.end - 600)
+    simulation.advance(3600)
+    assert not simulation.player.killed
+    simulation.text("r", " more.", last=True)
+    simulation.until(lambda: "r" in simulation.ends)
+
+
+def test_a_player_that_hangs_is_ended_however_often_it_is_hushed(simulate: Simulate) -> None:
+    simulation = simulate()
+    aloud(simulation, "r0", priority="text")
+    simulation.until(lambda: heard_frames(simulation, "r0") > 0)
+    simulation.player.held = True
+    for number in range(1, 4):
+        aloud(simulation, f"r{number}", priority="text")
+        simulation.rounds(5)
+        simulation.advance(2)
+    assert simulation.player.kills
+    simulation.player.held = False
+    simulation.until(lambda: len(simulation.ends) == 4)
+
+
+def test_the_end_of_the_daemon_is_silent_and_begins_nothing(simulate: Simulate) -> None:
+    simulation = simulate()
+    for req in ("first", "second"):
+        aloud(simulation, req)
+    simulation.until(lambda: heard_frames(simulation, "first") > 0)
+    simulation.player.held = True
+    simulation.rounds(100)
+    simulation.dispatcher.fail_all()
+    simulation.player.held = False
+    simulation.rounds(20)
+    assert simulation.player.begun == ["first"]
+    assert {end.code for end in simulation.ends.values() if isinstance(end, schema.Failed)} == {"SHUTTING_DOWN"}
+    assert simulation.ends["first"].heard_s == heard_frames(simulation, "first") / RATE
+
+
+def test_what_is_paused_by_name_is_not_made_to_its_end(simulate: Simulate) -> None:
+    """Segments made ahead went on being made, uncounted."""
+    simulation = simulate()
+    aloud(simulation, "book", TEXT * 400)
+    simulation.until(lambda: heard_frames(simulation, "book") > 0)
+    loudspeaker(simulation).playback("pause", "book", everything=False)
+    simulation.rounds(2000)
+    hearing = loudspeaker(simulation)._aloud["book"].hearing
+    assert hearing.end - hearing.heard < 45 * RATE
+    for number in range(3):
+        aloud(simulation, f"r{number}", priority="important")
+    simulation.until(lambda: len(simulation.ends) == 3)
+    assert hearing.end - hearing.heard < 45 * RATE
+
+
+def test_a_provider_that_is_removed_takes_nothing_along_that_was_made(simulate: Simulate) -> None:
+    simulation = simulate()
+    for req in ("first", "second"):
+        aloud(simulation, req)
+    simulation.until(lambda: heard_frames(simulation, "first") > 0)
+    simulation.player.held = True
+    simulation.rounds(100)
+    simulation.remove("p")
+    simulation.player.held = False
+    simulation.until(lambda: len(simulation.ends) == 2)
+    assert {type(end) for end in simulation.ends.values()} == {schema.Done}
+
+
+def test_a_notification_after_stop_is_heard(simulate: Simulate) -> None:
+    """The one that was stopped kept its turn until the player had said how far it came."""
+    simulation = simulate()
+    aloud(simulation, "r")
+    simulation.until(lambda: heard_frames(simulation, "r") > 0)
+    simulation.dispatcher.stop(None, everything=False)
+    aloud(simulation, "note", priority="notification")
+    simulation.until(lambda: "note" in simulation.ends)
+    assert isinstance(simulation.ends["note"], schema.Done)
+
+
+def test_a_paused_loudspeaker_is_not_stalled_for_others(simulate: Simulate) -> None:
+    simulation = simulate()
+    aloud(simulation, "r", TEXT * 40)
+    simulation.until(lambda: heard_frames(simulation, "r") > 0)
+    loudspeaker(simulation).playback("pause", None, everything=False)
+    simulation.rounds(100)
+    simulation.advance(3600)
+    assert list(simulation.dispatcher._streams) == []
+
+
+def test_a_text_that_comes_in_many_pieces_is_kept_without_counting_it_anew(simulate: Simulate) -> None:
+    simulation = simulate()
+    aloud(simulation, "r", "Hello", more=True)
+    own = loudspeaker(simulation)
+    for _ in range(3):
+        own.text("r", "x" * 500_000)
+    own.text("r", "!")
+    assert "".join(own._aloud["r"].text) == "Hello" + "x" * 1_000_000

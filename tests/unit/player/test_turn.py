@@ -74,6 +74,44 @@ def test_a_turn_taken_up_in_the_middle_sounds_as_if_it_had_not_been_cut(rate: in
     assert rest.heard == rate
 
 
+@pytest.mark.parametrize("rate", [24000, DEVICE])
+def test_silence_at_the_beginning_is_skipped_and_counts_as_heard(rate: int) -> None:
+    sound = np.concatenate([np.full(rate // 4, 0.0005, np.float32), ramp(rate // 4), np.zeros(rate // 4, np.float32)])
+    turn = Turn("r", rate, DEVICE, 0, 0)
+    for seq, piece in enumerate(np.array_split(sound, 10)):
+        turn.append(seq, piece)
+    assert turn.credits() == [0, 1, 2]
+    assert abs(turn.heard - rate // 4) <= 0.005 * rate
+    turn.finish()
+    assert abs(len(read(turn, DEVICE)) - DEVICE // 2) <= 0.005 * DEVICE
+    assert (turn.heard, turn.credits(), turn.is_over) == (len(sound), list(range(3, 10)), True)
+
+
+def test_nothing_but_silence_is_over_at_once() -> None:
+    turn = Turn("r", 24000, DEVICE, 0, 0)
+    turn.append(0, np.zeros(5000, np.float32))
+    assert not turn.is_ready
+    turn.finish()
+    assert (turn.heard, turn.credits(), turn.is_over) == (5000, [0], True)
+
+
+def test_silence_where_a_turn_is_taken_up_again_is_heard() -> None:
+    turn = Turn("r", DEVICE, DEVICE, 1000, 1000)
+    turn.append(0, np.zeros(2000, np.float32))
+    turn.append(1, ramp(2000))
+    assert (turn.heard, turn.credits()) == (1000, [])
+    assert len(read(turn, 9999)) == 4000
+
+
+def test_after_a_reset_to_the_beginning_it_may_be_silent_again() -> None:
+    turn = Turn("r", DEVICE, DEVICE, 0, 0)
+    turn.append(0, ramp(2000))
+    turn.reset(0)
+    turn.append(1, np.zeros(2000, np.float32))
+    turn.append(2, ramp(2000))
+    assert np.array_equal(read(turn, 9999), ramp(2000))
+
+
 def test_a_reset_drops_what_follows_and_keeps_what_stands() -> None:
     turn = Turn("r", DEVICE, DEVICE, 0, 0)
     for seq in range(3):
