@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.chaos import loud_storm
 from tests.chaos.belongings import belongings, too_much
 from tests.chaos.cell import provider_of
 from tests.chaos.conftest import LONG as ALL
@@ -169,6 +170,15 @@ class TestSilence:
         told = [round(1000 * frames / RATE) for frames in sorted(late)]
         print(f"to silence: median {told[len(told) // 2]} ms, longest {told[-1]} ms of {len(told)}")
         assert max(late) <= SOON
+
+
+# --- everything
+
+
+@pytest.mark.parametrize("seed", range(4 if ALL else 1))
+def test_whatever_comes_together_all_is_heard_once_and_told_as_it_was_heard(quiet: Stage, seed: int) -> None:
+    storm = loud_storm.run(quiet, 30.0 if ALL else 5.0, seed)
+    print(dict(storm.struck))
 
 
 # --- a crowd

@@ -109,13 +109,13 @@ def in_turn(heard: Samples, whole: dict[str, Samples], least: int = 64) -> list[
             (name for name, own in whole.items() if np.array_equal(rest[:least], own[: len(rest)][:least])), None
         )
         assert name is not None, f"after {order} and {at} frames comes what nobody said"
-        length = _common(rest, whole[name])
+        length = common(rest, whole[name])
         order.append((name, length))
         at += length
     return order
 
 
-def _common(one: Samples, other: Samples) -> int:
+def common(one: Samples, other: Samples) -> int:
     """How many samples are equal from the beginning."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])

@@ -404,6 +404,38 @@ def test_stop_ends_requests_of_anybody(shared: Daemon) -> None:
         assert other.receive()[0]["code"] == "NO_SUCH_REQUEST"
 
 
+def test_who_is_not_the_player_cannot_say_so(shared: Daemon) -> None:
+    """One that had been somebody else before lost its requests to nobody: they never ended."""
+    with WireClient(shared.place) as client:
+        req = client.say("", more=True)
+        while client.receive()[0]["kind"] != "Accepted":
+            pass
+        client.send("Played", boot=client.boot, req=req, frames=1, underruns=0)
+        assert client.receive()[0]["code"] == "REFUSED"
+        client.send("Hello", proto_min=1, proto_max=1, agent="nobody", player="x")
+        assert client.receive()[0]["code"] == "REFUSED"
+        eventually(lambda: _all_ended(shared), "its request has ended")
+
+
+def test_the_loudspeaker_is_asked_and_told(shared: Daemon) -> None:
+    with WireClient(shared.place) as client:
+        for query, (kind, fields, expected) in enumerate(
+            (
+                ("Audio", {"volume": 1.5}, "BAD_REQUEST"),
+                ("Playback", {"action": "rewind"}, "BAD_REQUEST"),
+                ("Playback", {"action": "skip", "req": "nosuch"}, "NO_SUCH_REQUEST"),
+            )
+        ):
+            client.send(kind, query=query, **fields)
+            assert client.receive()[0]["code"] == expected
+        client.send("Audio", query=9, volume=0.5)
+        assert client.receive()[0]["audio"]["volume"] == 0.5
+        client.send("Audio", query=10, volume=1.0)
+        assert client.receive()[0]["audio"]["volume"] == 1.0
+        client.send("Playback", query=11, action="skip")
+        assert client.receive()[0]["reqs"] == []
+
+
 def test_voices_and_providers_are_told(shared: Daemon) -> None:
     with WireClient(shared.place) as client:
         client.send("Voices", query=1, language="en")
