@@ -101,8 +101,8 @@ class Dispatcher:
                 self.refuse(session, say, error)
                 return
         if say.sink == "speaker" and say.priority == "important" and say.any_voice is None and prompt is None:
-            # Rather another voice than none.
-            say.any_voice = True
+            # Rather another voice than none, and rather twice than a word of it.
+            say.any_voice, say.on_failure = True, say.on_failure or "segment"
         seed = say.seed if say.seed is not None else tokens.seed()
         request = self.ledger.admit(say, session.id, text, seed, now, prompt)
         if request.aloud:

@@ -36,7 +36,7 @@ different builds of espeak-ng.
 
 _LOUDSPEAKER = """## The loudspeaker by itself
 
-Ours alone, at a null sink of the same kind, by `python -m tests.bench.loudspeaker`, which takes about twenty minutes and writes this
+Ours alone, at a null sink of the same kind, by `tox exec -e rivals -- python -m tests.bench.loudspeaker`, in twenty minutes. It writes this
 section with `--write`.
 """
 _BEGIN, _END = "<!-- loudspeaker -->\n", "<!-- end loudspeaker -->\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.bench import beside_page
@@ -63,3 +65,17 @@ def test_the_page_says_with_what_it_was_measured_and_what_the_other_does_better(
         for what in ("espeak-ng, flite", "> a day, 5 rounds", "## A table", "does better", "not compared")
     ]
     assert where == sorted(where)
+
+
+def test_the_loudspeaker_s_section_is_replaced_and_outlives_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside_page, "PATH", tmp_path / "rivals.md")
+    part = Part("A table", "How it came about.", ("", "median"), [("it", "1 ms")])
+    beside_page.write([part], "a day", ["flite"])
+    for section in ("no holes\n", "a hole\n"):
+        beside_page.write_loudspeaker(section)
+    beside_page.write([part], "another day", ["flite"])
+    text = beside_page.PATH.read_text()
+    assert text.count("a hole") == text.count("> another day") == 1
+    assert "no holes" not in text

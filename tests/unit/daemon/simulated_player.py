@@ -128,9 +128,15 @@ class SimulatedPlayer:
     def _reset(self, frames: int) -> None:
         own = self.playing
         assert own is not None
-        own.pieces = deque(piece for piece in own.pieces if piece[1] < frames)
+        self._drop(own, [piece for piece in own.pieces if piece[1] >= frames])
         own.next, own.heard, own.total = frames, min(own.heard, frames), None
         self._take_back(own.req, frames)
+
+    def _drop(self, own: Playing, pieces: list[tuple[int, int, int]]) -> None:
+        """What it lets go of unheard it gives credit for too."""
+        own.pieces = deque(piece for piece in own.pieces if piece not in pieces)
+        for seq, _, _ in pieces:
+            self._dispatcher.player_credit(schema.Credit(boot="b00t", req=own.req, first=seq, last=seq))
 
     def _take_back(self, req: str, frames: int) -> None:
         told = self.heard.setdefault(req, [])
@@ -167,6 +173,7 @@ class SimulatedPlayer:
         own, heard = self.playing, self._asked.get(req, 0)
         if own is not None and own.req == req:
             heard, self.playing = own.heard, None
+            self._drop(own, list(own.pieces))
         self._say(req, heard, last=True)
 
     def _say(self, req: str, frames: int, *, last: bool = False) -> None:

@@ -288,6 +288,7 @@ def test_something_important_may_be_said_by_another_voice(simulate: Simulate) ->
     aloud(simulation, "s", priority="message")
     requests = simulation.dispatcher.ledger.requests
     assert (requests["r"].say.any_voice, requests["s"].say.any_voice) == (True, None)
+    assert (requests["r"].say.on_failure, requests["s"].say.on_failure) == ("segment", None)
 
 
 def test_playback_of_what_is_not_there(simulate: Simulate) -> None:
