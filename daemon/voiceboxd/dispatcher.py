@@ -96,7 +96,7 @@ class Dispatcher:
         now = clock.now()
         if say.replay is not None:
             try:
-                say, text, prompt = self.loudspeaker.again(say)
+                say, text, prompt = self.loudspeaker.replays.again(say)
             except errors.NoSuchRequest as error:
                 self.refuse(session, say, error)
                 return
