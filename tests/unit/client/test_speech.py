@@ -140,9 +140,7 @@ def test_credit_follows_the_reader(daemon: FakeDaemon, monkeypatch: pytest.Monke
         daemon.do(lambda: None)
         with pytest.raises(CancelledByRequest):
             _wait_for_more(daemon, speech)
-    assert [(m.first, m.last) for m in daemon.received if isinstance(m, schema.Credit)][-1] == (
-        (1, 40) if every else (40, 40)
-    )
+    daemon.wait_for("Credit", first=1 if every else 40, last=40)
 
 
 def _wait_for_more(daemon: FakeDaemon, speech: Any) -> None:

@@ -93,7 +93,8 @@ def stage(tmp_path: Path) -> Stage:
 
 
 def request(provider: str | None) -> Any:
-    return SimpleNamespace(assignment=None if provider is None else SimpleNamespace(provider=provider))
+    assignment = None if provider is None else SimpleNamespace(provider=provider)
+    return SimpleNamespace(assignment=assignment, held_back=False, verdict=None)
 
 
 def test_a_start_is_done_when_it_is_ready_also_after_a_crash_on_the_way(stage: Stage) -> None:
