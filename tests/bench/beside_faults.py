@@ -226,8 +226,8 @@ def _interrupted(found: dict[tuple[Fault, str], list[Outcome]], undisturbed: dic
         f"less than {_WHOLE * 100:.0f} % as much sound was heard; where nothing was heard for {PATIENCE_S:.0f} s, the text was "
         "given up. *Pause*: the longest after the fault, in those that were heard whole. *At work*: how often the engine's process of "
         "ours had something to do at that moment: it works ahead of the listener and is soon done with three sentences, so a fault "
-        "that comes later finds it at rest, and what it made is safe with the daemon and soon with the client. Of theirs that cannot "
-        f"be asked. *Just after*: {_EARLY_S[0] * 1000:.0f} to {_EARLY_S[1] * 1000:.0f} ms after the request. *Stopped*: by SIGSTOP.",
+        "that comes later finds it at rest, and what it made is safe with the daemon. Of theirs that cannot be "
+        f"asked. *Just after*: {_EARLY_S[0] * 1000:.0f} to {_EARLY_S[1] * 1000:.0f} ms after the request. *Stopped*: by SIGSTOP.",
         ("", "", "at work", "heard whole", "pause: median", "longest", "what the client was told after the fault"),
         rows,
     )
