@@ -78,6 +78,10 @@ class Playback:
         turn.append(seq, samples)
         self._credit(turn)
 
+    def drop(self, req: str, first: int, last: int) -> None:
+        """Pieces that are not to be heard any more."""
+        self._news.append(Credit(req, first, last))
+
     def reset(self, req: str, frames: int) -> None:
         """The request's timeline goes back. Raises `ValueError` if there is nothing to go back to."""
         if (turn := self._of(req)) is not None:

@@ -15,6 +15,7 @@ import zmq
 from voicebox_player.link import Link
 from voicebox_player.playback import Credit, Played
 from voicebox_player.speaker import Listed, Opened, Speaker, Told
+from voicebox_player.urgency import Come, urgent_first
 from voicebox_protocol import schema
 from voicebox_protocol.schema import Chunk, Devices, Finish, Hush, Message, Play, Reset
 
@@ -57,18 +58,21 @@ class Player:
                 return
             if wake in ready:
                 _empty(self._woken)
-            for message, payload in link.received():
-                if isinstance(message, schema.Bye):
+            for come in urgent_first(link.received()):
+                if isinstance(come.message, schema.Bye):
                     return
-                self._act(message, payload)
+                self._act(come)
             for told in self._speaker.news():
                 link.send(self._message(told))
 
-    def _act(self, message: Message, payload: bytes) -> None:
+    def _act(self, come: Come) -> None:
+        message = come.message
         if getattr(message, "boot", self._link.boot) not in (None, self._link.boot):
             return
-        if isinstance(message, Chunk):
-            self._append(message, payload)
+        if come.pointless:
+            self._pass_over(message)
+        elif isinstance(message, Chunk):
+            self._append(message, come.payload)
         elif isinstance(message, Devices):
             threading.Thread(target=self._list, args=(message.query,), name="voicebox-devices", daemon=True).start()
         elif isinstance(message, schema.Error):
@@ -94,6 +98,11 @@ class Player:
             playback.volume = min(1.0, max(0.0, message.volume))
             playback.muted, playback.paused = message.muted, message.paused
             self._output.use(message.device)
+
+    def _pass_over(self, message: Message) -> None:
+        if isinstance(message, Chunk):
+            with self._speaker.changed:
+                self._playback.drop(message.req, message.seq, message.seq + len(message.descriptors) - 1)
 
     def _append(self, chunk: Chunk, payload: bytes) -> None:
         for index, (arena, offset, frames, _) in enumerate(chunk.descriptors):
