@@ -50,8 +50,10 @@ class Player:
         """Until the daemon goes. Raises `ValueError` for what it cannot have meant."""
         link, door, wake = self._link, self._link.door.fileno(), self._woken.fileno()
         poller = zmq.Poller()
-        for source in (link.dealer, door, wake, _STDIN):
+        for source in (link.dealer, door, wake):
             poller.register(source, zmq.POLLIN)
+        if sys.platform != "win32":  # where only sockets can be polled, and the door tells as much
+            poller.register(_STDIN, zmq.POLLIN)
         while True:
             ready = dict(poller.poll())
             if (_STDIN in ready and not _read(_STDIN)) or (door in ready and link.is_cut()):
