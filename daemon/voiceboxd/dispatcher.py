@@ -100,9 +100,11 @@ class Dispatcher:
             except errors.NoSuchRequest as error:
                 self.refuse(session, say, error)
                 return
-        if say.sink == "speaker" and say.priority == "important" and say.any_voice is None and prompt is None:
-            # Rather another voice than none, and rather twice than a word of it.
-            say.any_voice, say.on_failure = True, say.on_failure or "segment"
+        if say.sink == "speaker" and say.priority == "important":
+            # Rather twice than a word of it, and rather by another voice than by none; a voice prompt is for its own.
+            say.on_failure = say.on_failure or "segment"
+            if say.any_voice is None and prompt is None:
+                say.any_voice = True
         seed = say.seed if say.seed is not None else tokens.seed()
         request = self.ledger.admit(say, session.id, text, seed, now, prompt)
         if request.aloud:

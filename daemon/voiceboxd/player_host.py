@@ -203,10 +203,6 @@ class PlayerHost:
                     log.exception("the end of a player could not be handled")
                 if not self._wanted:
                     return
-                if self._failures >= _MOST_FAILURES:
-                    self._wanted, self._failures = False, 0
-                    self._listener.player_failed(f"the loudspeaker's process cannot be kept alive: {reason}")
-                    return
                 if self._failures > 1:
                     await anyio.sleep(0.1 * 2**self._failures)
         finally:
@@ -219,6 +215,12 @@ class PlayerHost:
         self._failures = 0 if played != self._from or not self._wanted else self._failures + 1
         self._from = played
         self._lost(reason)
+        if self._failures >= _MOST_FAILURES:
+            self._wanted, self._failures = False, 0
+            self._listener.player_failed(
+                f"the loudspeaker's process cannot be kept alive: {reason}; its log is {self._log_file}, "
+                "and -o FILE needs no loudspeaker"
+            )
 
     def _lost(self, reason: str) -> None:
         if self._session is not None:
