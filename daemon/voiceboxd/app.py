@@ -125,6 +125,7 @@ class App:
             self._timers,
             tasks,
         )
+        self._player = player
         clients = self._clients(tasks, installer, player)
         player.serve(self._dispatcher.loudspeaker, clients)
         self._dispatcher.loudspeaker.play_through(player)
@@ -199,6 +200,7 @@ class App:
             await self._dispatcher.acknowledged()
         if self._urgent.is_set():
             return
+        await self._player.stop("the daemon is ending")
         with anyio.move_on_after(2 * _LAST_WORDS + 5):
             await stop_all(self._providers.actors, "the daemon is ending")
 

@@ -24,6 +24,7 @@ _IDLE_S = 300.0
 _CONNECT_S = 30.0
 _MOST_FAILURES = 5
 _ANSWER_S = 8.0
+_GONE_S = 5.0
 _MOST_DEVICES = 64
 
 
@@ -65,6 +66,7 @@ class PlayerHost:
         self._late = timers.timer(lambda: self.kill(f"it did not connect within {_CONNECT_S:g} s"))
         self._process: ProviderProcess | None = None
         self._living = False
+        self._gone = anyio.Event()
         self._wanted = False
         self._secret = ""
         self._session: str | None = None
@@ -103,7 +105,7 @@ class PlayerHost:
 
     def _start(self) -> None:
         if not self._living:
-            self._living = True
+            self._living, self._gone = True, anyio.Event()
             self._tasks.start_soon(self._live)
 
     def rest(self) -> None:
@@ -120,6 +122,16 @@ class PlayerHost:
         self._why = reason
         if self._process is not None:
             self._process.kill()
+
+    async def stop(self, reason: str) -> None:
+        """End it for good, and wait until it is gone; no longer than a killed process takes."""
+        self._wanted = False
+        self._idle.set(None)
+        with anyio.move_on_after(_GONE_S):
+            while self._living:
+                self.kill(reason)
+                with anyio.move_on_after(0.1):
+                    await self._gone.wait()
 
     # --- the conversation
 
@@ -207,6 +219,7 @@ class PlayerHost:
                     await anyio.sleep(0.1 * 2**self._failures)
         finally:
             self._living = False
+            self._gone.set()
 
     def _note(self, reason: str) -> None:
         """One is gone. Those that played something do not count as failed."""

@@ -58,6 +58,8 @@ def played(
             host.serve(listener, listener)
             with anyio.fail_after(PATIENCE):
                 await scenario(host, listener)  # type: ignore[misc]
+                await host.stop("the test is over")
+                assert host.pid is None
             tasks.cancel_scope.cancel()
 
     anyio.run(run)
