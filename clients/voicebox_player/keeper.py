@@ -6,34 +6,22 @@ All of it on a thread of its own, for a sound server that hangs holds its caller
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Generator
 from typing import Any
 
-from voicebox_player.device import PERIOD_MS, close_device, find_devices, open_device
+from voicebox_player.device import CLOSE_S, open_device, warm_up
+from voicebox_player.device_list import find_devices
 from voicebox_player.speaker import RATE, Opened, Speaker
-from voicebox_player.turn import Samples
 from voicebox_protocol.errors import NoAudioDevice
 
-# An open stream keeps the hardware awake.
-CLOSE_S = 3.0
-# A device that asks for no sound for so long has gone: few systems say so.
-LOST_S = 2.5
 RETRY_S = 2.0
-# Whoever comes later than this to fill the buffers finds them empty.
-_BUFFERED_S = PERIOD_MS / 1000
-# A stream that is started with its first sound is heard sooner than one whose buffer is full of silence.
-_STOP_S = 0.1
 
 
 class Keeper:
-    """Owns the device and the thread that opens and closes it. The device has a thread of its own that takes sound from the speaker."""
+    """Owns the thread that opens the device, plays on it, or watches who does, and closes it."""
 
     def __init__(self, speaker: Speaker, device: str | None) -> None:
         self._speaker = speaker
         self._wished = device
-        self._pulled = 0.0
-        self._block = b""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="voicebox-device", daemon=True)
         self._thread.start()
@@ -54,15 +42,13 @@ class Keeper:
         """Close the device and end the thread."""
         with self._speaker.changed:
             self._closing = True
-            self._speaker.changed.notify_all()
+            self._speaker.rouse()
         self._thread.join()
 
     # --- everything below runs on the thread
 
     def _run(self) -> None:
-        # Its import takes longer than opening a device does.
-        import miniaudio  # noqa: F401
-
+        warm_up()
         while self._wait():
             wished = self._wished
             try:
@@ -80,52 +66,15 @@ class Keeper:
     def _is_wanted(self) -> bool:
         # From the turn's beginning on: it opens while the first sound is on its way.
         playback = self._speaker.playback
-        return playback.is_wanted or (playback.has_turn and self._quiet_s() < CLOSE_S)
-
-    def _quiet_s(self) -> float:
-        return time.monotonic() - self._speaker.sounded
+        return playback.is_wanted or (playback.has_turn and self._speaker.quiet_s < CLOSE_S)
 
     def _play(self, wished: str | None) -> None:
         """One device from its opening to its end. Raises `NoAudioDevice` if there is none, or none any more."""
-        device, told = open_device(RATE, wished), False
+        device = open_device(RATE, wished)
         try:
-            while self._await_sound(wished):
-                feed = self._feed()
-                next(feed)
-                self._pulled = time.monotonic()
-                _start(device, feed)
-                if not told:
-                    self._speaker.tell(Opened(wished or _default_name() or device.backend.lower()))
-                    told = True
-                self._watch(wished)
-                _stop(device)
+            device.play(self._speaker, lambda: self._closing or self._wished != wished)
         finally:
-            close_device(device)
-
-    def _await_sound(self, wished: str | None) -> bool:
-        """Until there is something to be heard; false if the device is not to be open any longer."""
-        speaker = self._speaker
-        with speaker.changed:
-            while not self._closing and self._wished == wished:
-                if speaker.playback.is_wanted:
-                    return True
-                if (left := CLOSE_S - self._quiet_s()) <= 0:
-                    return False
-                speaker.changed.wait(left)
-            return False
-
-    def _watch(self, wished: str | None) -> None:
-        """As long as there is sound."""
-        speaker = self._speaker
-        with speaker.changed:
-            while not self._closing and self._wished == wished:
-                if time.monotonic() - self._pulled > LOST_S:
-                    raise NoAudioDevice(
-                        "the sound device has gone; plug it in again, or choose with: voicebox audio use DEVICE"
-                    )
-                if not speaker.playback.is_wanted and self._quiet_s() > _STOP_S:
-                    return
-                speaker.changed.wait(_STOP_S)
+            device.close()
 
     def _rest(self, wished: str | None) -> None:
         """Until it is worth another try: whoever comes new is told at once."""
@@ -134,44 +83,3 @@ class Keeper:
             self._speaker.changed.wait_for(
                 lambda: self._closing or self._wished != wished or playback.turns != turns, RETRY_S
             )
-
-    # --- the device's own thread
-
-    def _feed(self) -> Generator[bytes, int, None]:
-        """Gives the frames that it asks for."""
-        frames = yield b""
-        while True:
-            now = time.monotonic()
-            if now - self._pulled > _BUFFERED_S + frames / RATE:
-                self._speaker.miss()
-            self._pulled = now
-            self._speaker.play(frames, self._take)
-            frames = yield self._block
-
-    def _take(self, samples: Samples) -> None:
-        self._block = samples.tobytes()
-
-
-def _start(device: Any, feed: Generator[bytes, int, None]) -> None:
-    import miniaudio
-
-    try:
-        device.start(feed)
-    except miniaudio.MiniaudioError as error:
-        raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
-
-
-def _stop(device: Any) -> None:
-    import miniaudio
-
-    try:
-        device.stop()
-    except miniaudio.MiniaudioError as error:
-        raise NoAudioDevice(f"{NoAudioDevice.when()} ({error.args[0]})") from None
-
-
-def _default_name() -> str | None:
-    try:
-        return next((one.name for one in find_devices() if one.default), None)
-    except NoAudioDevice:
-        return None

@@ -1,4 +1,8 @@
-"""What the loudspeaker is to play next, and what was heard of it. Its only clock are the frames that the device took."""
+"""What the loudspeaker is to play next, and what was heard of it. Its only clock are the frames that were heard.
+
+A device may take sound long before it is heard, if it can give back what it holds. One that asks for so many frames at a time, and wants
+silence where there is no sound, counts as having played what it has taken.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,8 @@ class Playback:
         self.volume = 1.0
         self.muted = False
         self.paused = False
+        # What the device has taken is not what is to be heard: it is to give that back.
+        self.stale = False
         self.position: tuple[str, int] | None = None
         self.turns = 0
         self._turn: Turn | None = None
@@ -57,6 +63,11 @@ class Playback:
     def has_turn(self) -> bool:
         """Whether a request is being played that is not paused: sound comes, or will come."""
         return self._turn is not None and not self.paused
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the device has all that there will be of the turn."""
+        return self._turn is not None and self._turn.is_taken
 
     # --- what the daemon says
 
@@ -85,7 +96,9 @@ class Playback:
     def reset(self, req: str, frames: int) -> None:
         """The request's timeline goes back. Raises `ValueError` if there is nothing to go back to."""
         if (turn := self._of(req)) is not None:
+            taken = turn.taken
             turn.reset(frames)
+            self.stale |= turn.taken < taken
             self._credit(turn)
             self.position = (req, turn.heard)
 
@@ -105,22 +118,49 @@ class Playback:
 
     # --- what the device takes
 
-    def pull(self, frames: int) -> Samples:
-        """What is heard next, shape (frames,): silence where there is nothing, or where it is not to be heard."""
-        out = np.zeros(frames, np.float32)
+    def read(self, frames: int) -> Samples:
+        """What the device is to have next, shape (up to `frames`,). None of it counts as heard yet."""
         turn = self._turn
         if turn is None or not self.is_wanted:
-            return out
-        got = turn.read(out)
-        self._flowing = got == frames
+            return np.zeros(0, np.float32)
+        out = np.empty(frames, np.float32)
+        out = out[: turn.read(out)]
+        self._flowing = True
+        return self._loud(out)
+
+    def hear(self, frames: int) -> None:
+        """So many more frames, of those that the device has taken, were heard."""
+        if (turn := self._turn) is None:
+            return
+        turn.hear(frames)
         self.position = (turn.req, turn.heard)
         self._credit(turn)
         if turn.is_over:
             self._end(turn)
         else:
-            self._underruns += not self._flowing
             self._tell(turn, frames)
-        return self._loud(out)
+
+    def take_back(self, frames: int) -> None:
+        """The device has given back the last frames that it had taken, so many of them: they come next."""
+        if self._turn is not None:
+            self._turn.take_back(frames)
+
+    def run_dry(self) -> None:
+        """The device has played all that it had. Where more is to come, that is an underrun."""
+        if self._turn is not None and not self.paused and self._flowing:
+            self._underruns += 1
+            self._flowing = False
+
+    def pull(self, frames: int) -> Samples:
+        """What is heard next, shape (frames,): silence where there is nothing, or where it is not to be heard."""
+        out = np.zeros(frames, np.float32)
+        if self.is_wanted:
+            sound = self.read(frames)
+            out[: len(sound)] = sound
+            self.hear(len(sound))
+            if len(sound) < frames:
+                self.run_dry()
+        return out
 
     def miss(self) -> None:
         """The device had to go without sound, for we came too late."""
@@ -158,6 +198,7 @@ class Playback:
         self._news += (Credit(turn.req, first, last) for first, last in ranges(turn.credits()))
 
     def _silence(self, turn: Turn) -> None:
+        self.stale |= turn.taken > 0
         turn.drop()
         self._end(turn)
 

@@ -40,8 +40,8 @@ class Speaker:
         """`wake` is called from any thread when there is something to tell."""
         self.changed = threading.Condition()
         self.playback = Playback(RATE)
-        self.device: str | None = None
-        self.sounded = 0.0
+        self._sounded = 0.0
+        self._rouse: Callable[[], None] | None = None
         self._page = page
         self._wake = wake
         self._device_frames = 0
@@ -51,8 +51,14 @@ class Speaker:
 
     def stir(self) -> None:
         """Sound comes, or how it is to be heard has changed. The caller holds `changed`."""
-        self.sounded = time.monotonic()
+        self.sound()
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Have the thread that plays look what there is to do. The caller holds `changed`."""
         self.changed.notify_all()
+        if self._rouse is not None:
+            self._rouse()
 
     def news(self) -> list[Told]:
         """What is to be told since this was asked last."""
@@ -63,11 +69,30 @@ class Speaker:
 
     # --- for the thread that plays
 
+    @property
+    def quiet_s(self) -> float:
+        """For how long no sound has come or been heard."""
+        return time.monotonic() - self._sounded
+
+    def sound(self) -> None:
+        """There is sound now. The caller holds `changed`."""
+        self._sounded = time.monotonic()
+
+    def rouse_by(self, wake: Callable[[], None] | None) -> None:
+        """By what else than `changed` it is to be roused. The caller holds `changed`."""
+        self._rouse = wake
+
+    def hear(self, frames: int) -> None:
+        """So many more frames, of those that the device has taken, were heard. The caller holds `changed`."""
+        self.playback.hear(frames)
+        self._device_frames += frames
+        self.note()
+
     def play(self, frames: int, write: Callable[[Samples], None]) -> None:
         """Hand the next frames to the device, and note that they were heard."""
         with self.changed:
             if self.playback.is_wanted:
-                self.sounded = time.monotonic()
+                self.sound()
             write(self.playback.pull(frames))
             self._device_frames += frames
             self.note()

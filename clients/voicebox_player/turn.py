@@ -28,12 +28,13 @@ _NOTHING: Samples = np.zeros(0, np.float32)
 
 @dataclass(slots=True)
 class _Block:
-    """Samples for the device, which are the frames from `begin` to `end` of the timeline; `taken` of them were heard."""
+    """Samples for the device: the frames from `begin` to `end` of the timeline. It has taken `taken` of them, of which `heard` were."""
 
     samples: Samples
     begin: int
     end: int
     taken: int = 0
+    heard: int = 0
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class Turn:
         self._total: int | None = None
         self._blocks: deque[_Block] = deque()
         self._buffered = 0
+        self.taken = 0
         self._pieces: deque[_Piece] = deque()
         self._due: list[int] = []
         self._converter = _Converter(rate, device_rate, at)
@@ -94,6 +96,11 @@ class Turn:
     def is_over(self) -> bool:
         """Whether all of it was heard."""
         return self._total is not None and not self._blocks
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the device has all of it."""
+        return self._total is not None and not self._buffered
 
     @property
     def is_ready(self) -> bool:
@@ -121,19 +128,20 @@ class Turn:
             self._cut(block, frames)
         self._blocks = deque(block for block in self._blocks if block.begin < frames)
         self._buffered = sum(len(block.samples) - block.taken for block in self._blocks)
+        self.taken = sum(block.taken - block.heard for block in self._blocks)
         self._drop_pieces(frames)
         self.heard = min(self.heard, frames)
         self._next, self._total, self._skip = frames, None, 0
         self._is_silent = self._is_silent or not frames
         self._converter = _Converter(self._rate, self._device_rate, frames)
-        self._pass_empty()
+        self._pass_heard()
 
     def finish(self) -> int:
         """No more comes; gives how many frames the timeline has."""
         if self._total is None:
             self._keep(self._converter.convert(_NOTHING, last=True))
             self._total = self._next
-        self._pass_empty()
+        self._pass_heard()
         return self._total
 
     def drop(self) -> None:
@@ -141,24 +149,41 @@ class Turn:
         self._due += (piece.seq for piece in self._pieces)
         self._pieces.clear()
         self._blocks.clear()
-        self._buffered = 0
+        self._buffered = self.taken = 0
 
     # --- what the device takes
 
     def read(self, out: Samples) -> int:
-        """Fill `out` from its beginning on with what comes next; gives how many frames of the device that were."""
+        """Fill `out` from its beginning on with what the device is to have next; gives how many frames of the device that were."""
         filled = 0
-        while self._blocks and filled < len(out):
-            block = self._blocks[0]
+        for block in self._blocks:
             part = block.samples[block.taken : block.taken + len(out) - filled]
             out[filled : filled + len(part)] = part
             filled += len(part)
             block.taken += len(part)
-            self.heard = max(self.heard, min(block.begin + block.taken * self._rate // self._device_rate, block.end))
-            self._pass_empty()
         self._buffered -= filled
-        self._settle()
+        self.taken += filled
         return filled
+
+    def hear(self, frames: int) -> None:
+        """So many more frames of the device, of those that it has taken, were heard."""
+        while self._blocks and (part := min(frames, self._blocks[0].taken - self._blocks[0].heard)) > 0:
+            block = self._blocks[0]
+            block.heard += part
+            frames -= part
+            self.taken -= part
+            self.heard = max(self.heard, min(block.begin + block.heard * self._rate // self._device_rate, block.end))
+            self._pass_heard()
+        self._pass_heard()
+
+    def take_back(self, frames: int) -> None:
+        """The last frames that the device has taken, so many of them, are not heard; they come next."""
+        for block in reversed(self._blocks):
+            part = min(frames, block.taken - block.heard)
+            block.taken -= part
+            frames -= part
+            self.taken -= part
+            self._buffered += part
 
     def credits(self) -> list[int]:
         """The pieces that were heard to their end, skipped or dropped since this was asked last."""
@@ -184,9 +209,9 @@ class Turn:
         self._is_silent = not len(loud)
         return int(loud[0]) if len(loud) else len(samples)
 
-    def _pass_empty(self) -> None:
-        """Blocks of which nothing is left were heard to their end."""
-        while self._blocks and self._blocks[0].taken == len(self._blocks[0].samples):
+    def _pass_heard(self) -> None:
+        """Blocks of which nothing is left are done with."""
+        while self._blocks and self._blocks[0].heard == len(self._blocks[0].samples):
             self.heard = max(self.heard, self._blocks.popleft().end)
         self._settle()
 
@@ -194,6 +219,7 @@ class Turn:
         if block.end > frames > block.begin:
             block.samples = block.samples[: -((block.begin - frames) * self._device_rate // self._rate)]
             block.taken = min(block.taken, len(block.samples))
+            block.heard = min(block.heard, len(block.samples))
             block.end = frames
 
     def _drop_pieces(self, frames: int) -> None:

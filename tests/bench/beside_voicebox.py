@@ -16,7 +16,7 @@ from tests.bench.beside_sound import Sink
 from tests.bench.listener import Onlooker
 from tests.integration.daemon import Daemon, Place
 from voicebox_client import Voicebox
-from voicebox_player.device import BACKEND
+from voicebox_player.device_list import BACKEND
 from voicebox_protocol.errors import VoiceboxError
 
 PROVIDER = "espeak"

@@ -26,8 +26,8 @@ from tests.bench.loudspeaker_holes import RATE, Holes
 from tests.bench.texts import BOOK
 from tests.integration.aloud import LOUD, Speaker
 from tests.integration.daemon import Daemon, running
-from voicebox_player.device import BACKEND
-from voicebox_player.keeper import CLOSE_S
+from voicebox_player.device import CLOSE_S
+from voicebox_player.device_list import BACKEND
 
 MINUTES = 10.0
 TIMES = 100

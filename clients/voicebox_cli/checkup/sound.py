@@ -29,7 +29,7 @@ class Search:
 
 def main() -> int:
     """Print the system that a device is of, and give 0; or why there is none, to standard error, and give 1."""
-    from voicebox_player.device import close_device, open_device
+    from voicebox_player.device import open_device
     from voicebox_protocol.errors import VoiceboxError
 
     try:
@@ -38,8 +38,8 @@ def main() -> int:
         # What to do instead is told by whoever asked.
         print(str(error).partition(". ")[0], file=sys.stderr)  # noqa: T201
         return 1
-    print(device.backend.lower())  # noqa: T201
-    close_device(device)
+    print(device.system)  # noqa: T201
+    device.close()
     return 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from voicebox_cli.checkup import sound
 from voicebox_cli.checkup.facts import Sound
-from voicebox_player.device import BACKEND
+from voicebox_player.device_list import BACKEND
 
 PATIENCE_S = 60.0
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import PATIENCE
 from voicebox_player import device, keeper
+from voicebox_player.device_list import BACKEND
 from voicebox_player.keeper import Keeper
 from voicebox_player.playback import Played
 from voicebox_player.speaker import Opened, Speaker
@@ -33,19 +34,21 @@ class Room:
         self.news = threading.Event()
         self.speaker = Speaker(page, self.news.set)
         monkeypatch.setattr(keeper, "open_device", self._open)
-        monkeypatch.setattr(keeper, "close_device", self._close)
         self.keeper = Keeper(self.speaker, None)
 
     def _open(self, rate: int, name: str | None) -> Any:
-        opened = device.open_device(rate, name)
+        opened: Any = device.open_device(rate, name)
+        close = opened.close
+
+        def closed() -> None:
+            close()
+            self.closed.append(opened)
+            self.news.set()
+
+        opened.close = closed
         self.opened.append(name)
         self.devices.append(opened)
         return opened
-
-    def _close(self, one: Any) -> None:
-        device.close_device(one)
-        self.closed.append(one)
-        self.news.set()
 
     def say(self, req: str, frames: int) -> None:
         with self.speaker.changed:
@@ -68,7 +71,7 @@ class Room:
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
-    monkeypatch.setenv(device.BACKEND, "null")
+    monkeypatch.setenv(BACKEND, "null")
     page = PositionPage(str(tmp_path / "page"))
     made = Room(page, monkeypatch)
     yield made
@@ -77,7 +80,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
 
 
 def test_a_device_is_open_while_there_is_sound_and_closed_after_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "CLOSE_S", 0.2)
+    monkeypatch.setattr(device, "CLOSE_S", 0.2)
     assert room.opened == []
     room.say("a", 4800)
     room.until(lambda: room.heard("a") and room.closed)
@@ -115,12 +118,12 @@ def test_a_name_that_no_device_has_is_told_with_those_that_there_are(
 
 
 def test_a_device_that_takes_nothing_any_more_is_given_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "LOST_S", 0.2)
+    monkeypatch.setattr(device, "LOST_S", 0.2)
     monkeypatch.setattr(keeper, "RETRY_S", 0.05)
     room.say("a", 48_000)
     room.until(lambda: Opened("NULL Playback Device") in room.told)
     # As one that was unplugged: nobody says so.
-    miniaudio.lib.ma_device_stop(room.devices[0]._device)
+    miniaudio.lib.ma_device_stop(room.devices[0]._device._device)
     room.until(lambda: any(isinstance(told, Opened) and told.name is None for told in room.told))
     room.until(lambda: room.heard("a"))
     assert len(room.opened) >= 2
@@ -131,7 +134,7 @@ def test_devices_are_listed(room: Room) -> None:
 
 
 def test_a_system_that_is_not_there_is_no_device(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(device.BACKEND, "gramophone")
+    monkeypatch.setenv(BACKEND, "gramophone")
     assert room.keeper.list_devices() == []
     room.say("a", 480)
     room.until(lambda: any(isinstance(told, Opened) and told.name is None for told in room.told))
@@ -139,7 +142,7 @@ def test_a_system_that_is_not_there_is_no_device(room: Room, monkeypatch: pytest
 
 
 def test_the_next_request_is_told_of_the_missing_device_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(device.BACKEND, "gramophone")
+    monkeypatch.setenv(BACKEND, "gramophone")
     monkeypatch.setattr(keeper, "RETRY_S", 10 * PATIENT_S)
     for number in range(3):
         room.say(str(number), 480)

@@ -20,8 +20,11 @@ def ramp(frames: int, begin: int = 1) -> Samples:
 
 
 def read(turn: Turn, frames: int) -> Samples:
+    """What is heard next."""
     out = np.zeros(frames, np.float32)
-    return out[: turn.read(out)]
+    out = out[: turn.read(out)]
+    turn.hear(len(out))
+    return out
 
 
 def test_sound_of_the_device_s_own_rate_is_not_touched() -> None:
