@@ -5,7 +5,10 @@ All of it on a thread of its own, for a sound server that hangs holds its caller
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import traceback
 from typing import Any
 
 from voicebox_player.device import CLOSE_S, open_device, warm_up
@@ -48,14 +51,20 @@ class Keeper:
     # --- everything below runs on the thread
 
     def _run(self) -> None:
-        warm_up()
-        while self._wait():
-            wished = self._wished
-            try:
-                self._play(wished)
-            except NoAudioDevice as error:
-                self._speaker.tell(Opened(None, str(error)))
-                self._rest(wished)
+        try:
+            warm_up()
+            while self._wait():
+                wished = self._wished
+                try:
+                    self._play(wished)
+                except NoAudioDevice as error:
+                    self._speaker.tell(Opened(None, str(error)))
+                    self._rest(wished)
+        except BaseException:
+            # A player without this thread would be silent for good; the daemon starts another, which goes on where this one was.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
 
     def _wait(self) -> bool:
         """Until a device is wanted; false at the end."""

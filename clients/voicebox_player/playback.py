@@ -145,6 +145,12 @@ class Playback:
         if self._turn is not None:
             self._turn.take_back(frames)
 
+    def take_all_back(self) -> None:
+        """The device has given back all that it had, and waits for what is to be heard."""
+        self.stale = self._flowing = False
+        if self._turn is not None:
+            self._turn.take_back(self._turn.taken)
+
     def run_dry(self) -> None:
         """The device has played all that it had. Where more is to come, that is an underrun."""
         if self._turn is not None and not self.paused and self._flowing:

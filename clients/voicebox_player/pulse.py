@@ -150,7 +150,11 @@ class PulseStream:
 
     @property
     def unheard(self) -> int | None:
-        """How many frames from now on are those that the server has; None as long as it is not known."""
+        """How many frames of those that the server has are still to be heard, about; None as long as it is not known."""
+        known = self._lib.pa_stream_get_timing_info(self._stream)
+        # The library counts on from what the server said last, also where that has not begun to play.
+        if not known or not (known.contents.playing or self._corked):
+            return None
         microseconds, is_negative = c_uint64(), c_int()
         failed = self._lib.pa_stream_get_latency(self._stream, ctypes.byref(microseconds), ctypes.byref(is_negative))
         if failed:

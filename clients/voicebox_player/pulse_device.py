@@ -15,6 +15,7 @@ from voicebox_player.turn import Samples
 
 # What is heard so soon is left as it is when the volume changes: on its way to the server the new sound would come too late.
 _TOO_LATE = RATE * 15 // 1000
+_BARELY = RATE // 10
 
 
 class Stream(Protocol):
@@ -106,18 +107,20 @@ class PulseDevice:
 
     def _count(self, speaker: Speaker) -> None:
         """What was heard of what was written."""
-        playback, now = speaker.playback, self._clock()
+        playback = speaker.playback
         if self._stream.underflows() and self._sounding and not playback.is_taken:
+            self._heard(speaker, self._written)
             self._sounding = False
             playback.run_dry()
-        if not self._written or playback.paused:
-            self._moved = now
-        # Only the server's own word tells that the last sample was heard.
         if self._written and playback.is_taken and self._stream.is_drained():
             self._heard(speaker, self._written)
-        elif self._written and (unheard := self._stream.unheard) is not None:
+        elif (unheard := self._stream.unheard) is not None:
+            # Only the server's own word tells that the last sample was heard.
             self._heard(speaker, self._written - max(1, unheard))
-        if now - self._moved > limits.LOST_S:
+        # What the hardware has of a stream that ran dry cannot be told from what it is to have.
+        if playback.paused or not (playback.is_taken or self._written > _BARELY):
+            self._moved = self._clock()
+        elif self._clock() - self._moved > limits.LOST_S:
             raise limits.gone()
 
     def _heard(self, speaker: Speaker, frames: int) -> None:
@@ -129,8 +132,7 @@ class PulseDevice:
 
     def _take_back(self, speaker: Speaker) -> None:
         """Nothing of what was written and not heard will be."""
-        speaker.playback.take_back(self._written)
-        speaker.playback.stale = False
+        speaker.playback.take_all_back()
         self._written, self._sounding = 0, False
 
     def _write_again(self, speaker: Speaker) -> None:

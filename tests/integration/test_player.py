@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -306,45 +301,3 @@ def _switches(player: Stand) -> int:
     tasks = Path(f"/proc/{psutil.Process(player.process.pid).pid}/task")
     lines = [line for task in tasks.iterdir() for line in (task / "status").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
-
-
-@pytest.mark.skipif(shutil.which("pulseaudio") is None, reason="there is no PulseAudio")
-def test_a_sound_server_that_dies_is_said_and_the_next_one_goes_on() -> None:
-    place = tempfile.mkdtemp(prefix="vb-")
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, place, ignore_errors=True)
-        first = stack.enter_context(_sound_server(place))
-        made = stack.enter_context(stand("device", PULSE_SERVER=f"unix:{place}/socket", PULSE_RUNTIME_PATH=place))
-        made.start()
-        sound = noise(2.0)
-        made.say("r", sound)
-        opened = made.until(lambda message: message["kind"] == "Device")
-        assert opened["name"] == "Null Output"
-        made.until(lambda message: message["kind"] == "Played")
-        first.kill()
-        gone = made.until(lambda message: message["kind"] == "Device")
-        assert gone.get("name") is None
-        assert "voicebox audio use" in gone["message"]
-        stack.enter_context(_sound_server(place))
-        made.until(lambda message: message["kind"] == "Device" and message.get("name"))
-        assert made.last("r")["frames"] == len(sound)
-
-
-@contextlib.contextmanager
-def _sound_server(place: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One with a loudspeaker that nobody hears, ended afterwards."""
-    Path(place, "socket").unlink(missing_ok=True)
-    modules = ("module-null-sink", f"module-native-protocol-unix socket={place}/socket auth-anonymous=1")
-    server = subprocess.Popen(
-        ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
-        + [word for module in modules for word in ("-L", module)],
-        env={**os.environ, "HOME": place, "XDG_RUNTIME_DIR": place, "XDG_CONFIG_HOME": place},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        patiently(Path(place, "socket").exists, "the sound server listens")
-        yield server
-    finally:
-        server.kill()
-        server.wait()

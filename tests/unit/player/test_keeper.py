@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,3 +151,24 @@ def test_the_next_request_is_told_of_the_missing_device_at_once(room: Room, monk
         room.until(lambda: sum(isinstance(told, Opened) for told in room.told) > number)  # noqa: B023
         with room.speaker.changed:
             room.speaker.playback.hush(str(number))
+
+
+def test_a_thread_that_fails_takes_the_player_along(tmp_path: Path) -> None:
+    """Who starts it again would otherwise never know that nothing is heard."""
+    program = f"""
+import time
+from voicebox_player import keeper
+from voicebox_player.speaker import Speaker
+from voicebox_protocol.position import PositionPage
+
+keeper.open_device = lambda rate, name: 1 / 0
+speaker = Speaker(PositionPage({str(tmp_path / "page")!r}), lambda: None)
+keeper.Keeper(speaker, None)
+with speaker.changed:
+    speaker.playback.begin("r", 48_000, 0, 0)
+    speaker.stir()
+time.sleep({PATIENT_S})
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "ZeroDivisionError" in ended.stderr

@@ -248,3 +248,97 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+class Buffering(AnyOrder):
+    """The same for a device that takes sound long before it is heard, and gives back what it is told to."""
+
+    @initialize(skip=st.integers(0, 3000))
+    def begin(self, skip: int) -> None:
+        super().begin(skip)
+        self.held = np.zeros(0, np.float32)
+
+    @rule(frames=st.integers(1, 5000))
+    def take(self, frames: int) -> None:
+        self.give_back_what_is_stale()
+        sound = self.playback.read(frames)
+        assert not (len(sound) and (self.over or self.playback.paused))
+        self.held = np.concatenate([self.held, sound])
+
+    @rule(share=st.floats(0, 1))
+    def hear(self, share: float) -> None:
+        self.give_back_what_is_stale()
+        frames = round(share * len(self.held))
+        sound, self.held = self.held[:frames], self.held[frames:]
+        assert np.array_equal(sound, self.timeline[self.heard : self.heard + frames])
+        self.heard += frames
+        self.playback.hear(frames)
+
+    @rule(share=st.floats(0, 1))
+    def give_back(self, share: float) -> None:
+        self.give_back_what_is_stale()
+        frames = round(share * len(self.held))
+        self.playback.take_back(frames)
+        self.held = self.held[: len(self.held) - frames]
+
+    @rule()
+    def give_all_back(self) -> None:
+        self.playback.take_all_back()
+        self.held = self.held[:0]
+
+    @rule(frames=st.integers(1, 3000))
+    def pull(self, frames: int) -> None:
+        self.take(frames)
+        self.hear(1.0)
+
+    def give_back_what_is_stale(self) -> None:
+        if self.playback.stale:
+            self.give_all_back()
+        assert not self.playback.stale
+
+
+TestBuffering = Buffering.TestCase
+
+
+def test_what_was_taken_is_credited_and_told_when_it_was_heard() -> None:
+    playback = begun()
+    for seq in range(3):
+        playback.append("r", seq, ramp(1000, 1 + 1000 * seq))
+    playback.finish("r", 3000)
+    assert np.array_equal(playback.read(9999), ramp(3000))
+    assert playback.is_taken
+    assert (playback.news(), playback.position) == ([], None)
+    playback.hear(1500)
+    assert playback.news() == [Credit("r", 0, 0), Played("r", 1500, 0)]
+    playback.hear(1500)
+    assert playback.news() == [Credit("r", 1, 2), Played("r", 3000, 0, last=True)]
+
+
+def test_what_was_given_back_comes_next_as_loud_as_it_is_to_be_by_then() -> None:
+    playback = begun()
+    playback.append("r", 0, np.ones(4800, np.float32))
+    assert (playback.read(4000) == 1).all()
+    playback.volume = 0.5
+    playback.take_back(1000)
+    assert (playback.read(1000) == 0.5).all()
+    assert len(playback.read(9999)) == 800
+
+
+def test_what_a_device_holds_of_one_who_is_hushed_or_goes_back_is_stale() -> None:
+    playback = begun()
+    playback.append("r", 0, ramp(4800))
+    playback.read(2000)
+    playback.reset("r", 3000)
+    assert not playback.stale
+    playback.reset("r", 1500)
+    assert playback.stale
+    playback.take_all_back()
+    assert not playback.stale
+    playback.hush("r")
+    assert not playback.stale
+    playback.begin("s", RATE, 0, 0)
+    playback.append("s", 0, ramp(4800))
+    playback.read(2000)
+    playback.hush("s")
+    assert playback.stale
+    assert playback.news()[-1] == Played("s", 0, 0, last=True)
