@@ -100,7 +100,7 @@ def measured(rounds: int, faults: int, theirs: str) -> str:
 
 def measured_alone(theirs: str) -> str:
     """The same of the loudspeaker by itself; `theirs` is the sound server's version."""
-    return f"{_today()}. {page.machine()}. {theirs}; {page.versions()}, miniaudio {version('miniaudio')}."
+    return f"{_today()}. {page.machine()}. {theirs}; {page.versions()}."
 
 
 def _today() -> datetime.date:
