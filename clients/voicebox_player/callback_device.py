@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from voicebox_player import device as limits
-from voicebox_player.device_list import Found, backends, find_devices, hushed
+from voicebox_player.device_list import Found, find_devices, hushed
 from voicebox_player.speaker import RATE, Opened, Speaker
 from voicebox_player.turn import Samples
 from voicebox_protocol.errors import NoAudioDevice
@@ -25,14 +25,13 @@ _BUFFERED_S = PERIOD_MS / 1000
 class CallbackDevice:
     """Owns the device, and the connection to the sound server behind it. The device has a thread of its own that takes the sound."""
 
-    def __init__(self, rate: int, chosen: Found | None) -> None:
-        """Raises `NoAudioDevice` if it cannot be opened."""
+    def __init__(self, rate: int, systems: list[Any], chosen: Found | None = None) -> None:
+        """The default one of the first of these systems that is there. Raises `NoAudioDevice` if it cannot be opened."""
         import miniaudio
 
         self._name = None if chosen is None else chosen.name
         self._pulled = 0.0
         self._block = b""
-        systems = backends() if chosen is None else [chosen.backend]
         # Made in two steps, for one that cannot be opened has a context all the same.
         self._device: Any = miniaudio.PlaybackDevice.__new__(miniaudio.PlaybackDevice)
         try:

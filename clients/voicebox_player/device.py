@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from voicebox_player.device_list import find_device, wanted_backend
+from voicebox_player.device_list import backends, find_device, wanted_backend
 from voicebox_player.speaker import Speaker
 from voicebox_protocol.errors import NoAudioDevice
 
@@ -41,7 +41,7 @@ def gone(why: str = "") -> NoAudioDevice:
 
 def warm_up() -> None:
     """Load what opening a device takes, which takes longer than to open it."""
-    from voicebox_player.pulse import library
+    from voicebox_player.libpulse import library
 
     if library() is None:
         import miniaudio  # noqa: F401
@@ -52,17 +52,18 @@ def open_device(rate: int, name: str | None = None) -> Device:
 
     Raises `NoAudioDevice` if there is none.
     """
+    from voicebox_player.callback_device import CallbackDevice
+    from voicebox_player.pulse_device import open_pulse
+
     chosen = None if name is None else find_device(name)
     system = wanted_backend() if chosen is None else chosen.backend.name
     if system in (None, _PULSE):
-        from voicebox_player.pulse_device import open_pulse
-
         try:
             if (device := open_pulse(rate, None if chosen is None else chosen.sink)) is not None:
                 return device
-        except NoAudioDevice:
+        except ConnectionRefusedError as refusal:
             if system is not None:
-                raise
-    from voicebox_player.callback_device import CallbackDevice
-
-    return CallbackDevice(rate, chosen)
+                raise NoAudioDevice(f"{NoAudioDevice.when()} ({refusal})") from None
+            # Asked once more, by miniaudio, it would say the same, or hang.
+            return CallbackDevice(rate, backends(_PULSE))
+    return CallbackDevice(rate, backends() if chosen is None else [chosen.backend], chosen)

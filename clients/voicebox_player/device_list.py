@@ -12,7 +12,7 @@ from voicebox_protocol.errors import NoAudioDevice
 
 BACKEND = "VOICEBOX_AUDIO_BACKEND"
 
-_NAME_CHARS = 128
+NAME_CHARS = 128
 
 
 class Found(NamedTuple):
@@ -46,7 +46,7 @@ def find_devices() -> list[Found]:
     backend = miniaudio.Backend(system._context[0].backend)
     return [
         Found(
-            ffi.string(one.name).decode(errors="replace")[:_NAME_CHARS],
+            ffi.string(one.name).decode(errors="replace")[:NAME_CHARS],
             bool(one.isDefault),
             backend,
             ffi.new("ma_device_id *", one.id),
@@ -70,13 +70,14 @@ def wanted_backend() -> str | None:
     return os.environ.get(BACKEND, "").upper() or None
 
 
-def backends() -> list[Any]:
-    """The one that the environment names, else all but the one that only pretends. Raises `NoAudioDevice` for one that nobody knows."""
+def backends(*but: str) -> list[Any]:
+    """miniaudio's: the one that the environment names, else all but these, and but the one that only pretends. Raises `NoAudioDevice`
+    for one that nobody knows."""
     import miniaudio
 
     known = miniaudio.Backend
     if (wanted := wanted_backend()) is None:
-        return [one for one in known if one is not known.NULL]
+        return [one for one in known if one.name not in ("NULL", *but)]
     if wanted not in known.__members__:
         raise NoAudioDevice(f"{BACKEND} is {wanted.lower()!r}; it takes {', '.join(known.__members__).lower()}")
     return [known[wanted]]

@@ -96,9 +96,10 @@ class Playback:
     def reset(self, req: str, frames: int) -> None:
         """The request's timeline goes back. Raises `ValueError` if there is nothing to go back to."""
         if (turn := self._of(req)) is not None:
-            taken = turn.taken
+            taken, was_taken = turn.taken, turn.is_taken
             turn.reset(frames)
-            self.stale |= turn.taken < taken
+            # A device that has been told that this is all of it has to be told otherwise.
+            self.stale |= turn.taken < taken or (was_taken and taken > 0)
             self._credit(turn)
             self.position = (req, turn.heard)
 
@@ -130,7 +131,9 @@ class Playback:
 
     def hear(self, frames: int) -> None:
         """So many more frames, of those that the device has taken, were heard."""
-        if (turn := self._turn) is None:
+        turn = self._turn
+        # What the device had of one who was hushed meanwhile is no sound of the one who has the turn now.
+        if turn is None or (frames and not turn.taken):
             return
         turn.hear(frames)
         self.position = (turn.req, turn.heard)
@@ -140,10 +143,14 @@ class Playback:
         else:
             self._tell(turn, frames)
 
-    def take_back(self, frames: int) -> None:
-        """The device has given back the last frames that it had taken, so many of them: they come next."""
-        if self._turn is not None:
-            self._turn.take_back(frames)
+    def read_again(self, frames: int) -> Samples:
+        """The last frames that the device has taken, up to so many of them, as they are to be heard now."""
+        if (turn := self._turn) is None:
+            return np.zeros(0, np.float32)
+        out = np.empty(min(frames, turn.taken), np.float32)
+        turn.take_back(len(out))
+        turn.read(out)
+        return self._loud(out)
 
     def take_all_back(self) -> None:
         """The device has given back all that it had, and waits for what is to be heard."""

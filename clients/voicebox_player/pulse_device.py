@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from voicebox_player import device as limits
-from voicebox_player.pulse import PulseStream, library
+from voicebox_player.device_list import NAME_CHARS
+from voicebox_player.libpulse import library
+from voicebox_player.pulse import PulseStream
 from voicebox_player.speaker import RATE, Opened, Speaker
 from voicebox_player.turn import Samples
+from voicebox_protocol.errors import NoAudioDevice
 
 # What is heard so soon is left as it is when the volume changes: on its way to the server the new sound would come too late.
 _TOO_LATE = RATE * 15 // 1000
@@ -21,6 +23,8 @@ _BARELY = RATE // 10
 class Stream(Protocol):
     """A stream of sound at a server; `pulse.PulseStream` is one."""
 
+    @property
+    def corked(self) -> bool: ...
     @property
     def room(self) -> int: ...
     @property
@@ -32,7 +36,7 @@ class Stream(Protocol):
     def cork(self, corked: bool) -> None: ...
     def flush(self) -> None: ...
     def is_drained(self) -> bool: ...
-    def underflows(self) -> int: ...
+    def written_since_dry(self) -> int | None: ...
     def held(self) -> int: ...
     def wait(self, seconds: float) -> None: ...
     def wake(self) -> None: ...
@@ -54,8 +58,10 @@ class PulseDevice:
         self._stream = stream
         self._clock = clock
         self._written = 0
-        # Whether any of it was heard: a server that ran dry before that was only empty.
-        self._sounding = False
+        # All that was written since it was empty by our own will.
+        self._begun = 0
+        # Whether the server waits for more, whatever is left of what it has.
+        self._dry = False
         self._moved = 0.0
         self._loudness: tuple[float, bool] | None = None
         self._sink = b""
@@ -71,10 +77,7 @@ class PulseDevice:
                     patience = self._patience(speaker)
                 self._tell_where(speaker)
                 self._stream.wait(patience)
-            if self._written:
-                held = self._stream.held()
-                with speaker.changed:
-                    self._heard(speaker, self._written - held)
+            self._settle(speaker)
         finally:
             with speaker.changed:
                 speaker.rouse_by(None)
@@ -83,11 +86,20 @@ class PulseDevice:
     def close(self) -> None:
         self._stream.close()
 
+    def _settle(self, speaker: Speaker) -> None:
+        """To the sample what was heard, before it is closed."""
+        # One that is closed because another is wished for may have died long since.
+        with contextlib.suppress(NoAudioDevice):
+            held = self._stream.held() if self._written else 0
+            with speaker.changed:
+                self._heard(speaker, self._written - held)
+
     def _tell_where(self, speaker: Speaker) -> None:
         """The server may move a stream at any time, as when the default has changed."""
         if self._written and self._sink != (sink := self._stream.sink):
             self._sink = sink
-            speaker.tell(Opened(self._stream.description(sink) or sink.decode(errors="replace")))
+            name = self._stream.description(sink) or sink.decode(errors="replace")
+            speaker.tell(Opened(name[:NAME_CHARS]))
 
     # --- with the speaker's lock held
 
@@ -96,7 +108,7 @@ class PulseDevice:
         playback = speaker.playback
         self._count(speaker)
         if playback.stale:
-            self._stream.flush()
+            self._flush()
             self._take_back(speaker)
         if playback.paused:
             self._stream.cork(True)
@@ -108,17 +120,21 @@ class PulseDevice:
     def _count(self, speaker: Speaker) -> None:
         """What was heard of what was written."""
         playback = speaker.playback
-        if self._stream.underflows() and self._sounding and not playback.is_taken:
+        # An empty stream is dry as well. PipeWire keeps a remainder that is too short for it, and waits for more.
+        if (since := self._stream.written_since_dry()) is not None and since < self._begun:
+            self._heard(speaker, self._written - max(1, since))
+            self._dry = since < _BARELY
+            if not (self._dry and playback.is_taken):
+                playback.run_dry()
+        if self._written and playback.is_taken and not playback.paused and self._stream.is_drained():
             self._heard(speaker, self._written)
-            self._sounding = False
-            playback.run_dry()
-        if self._written and playback.is_taken and self._stream.is_drained():
-            self._heard(speaker, self._written)
+            # PipeWire has read on past the end by now, and would pass over the beginning of what comes next.
+            self._flush()
         elif (unheard := self._stream.unheard) is not None:
             # Only the server's own word tells that the last sample was heard.
             self._heard(speaker, self._written - max(1, unheard))
         # What the hardware has of a stream that ran dry cannot be told from what it is to have.
-        if playback.paused or not (playback.is_taken or self._written > _BARELY):
+        if playback.paused or not (playback.is_taken or (self._written > _BARELY and not self._dry)):
             self._moved = self._clock()
         elif self._clock() - self._moved > limits.LOST_S:
             raise limits.gone()
@@ -126,14 +142,17 @@ class PulseDevice:
     def _heard(self, speaker: Speaker, frames: int) -> None:
         if frames > 0:
             self._moved = self._clock()
-            self._sounding = True
             self._written -= frames
             speaker.hear(frames)
 
     def _take_back(self, speaker: Speaker) -> None:
         """Nothing of what was written and not heard will be."""
         speaker.playback.take_all_back()
-        self._written, self._sounding = 0, False
+        self._written, self._dry = 0, False
+
+    def _flush(self) -> None:
+        self._stream.flush()
+        self._begun = 0
 
     def _write_again(self, speaker: Speaker) -> None:
         """As loud as it is to be now, from as soon on as it can be."""
@@ -144,12 +163,8 @@ class PulseDevice:
         if self._written:
             if (unheard := self._stream.unheard) is None:
                 return
-            if (back := min(unheard, self._written) - _TOO_LATE) > 0:
-                playback.take_back(back)
-                again = np.zeros(back, np.float32)
-                sound = playback.read(back)
-                again[: len(sound)] = sound
-                self._stream.write(again, back)
+            if len(again := playback.read_again(max(0, min(unheard, self._written) - _TOO_LATE))):
+                self._stream.write(again, len(again))
         self._loudness = loudness
 
     def _write(self, speaker: Speaker) -> None:
@@ -158,7 +173,11 @@ class PulseDevice:
         if (room := self._stream.room) and len(sound := playback.read(room)):
             self._stream.write(sound)
             self._written += len(sound)
-        if self._written:
+            self._begun += len(sound)
+            self._dry = False
+            # A sink that has seconds of its own takes as much before anything is heard.
+            self._moved = self._clock()
+        if self._written and (playback.is_taken or not self._dry):
             self._stream.cork(False)
             speaker.sound()
         elif speaker.quiet_s > limits.STOP_S:
@@ -169,5 +188,4 @@ class PulseDevice:
 
     def _patience(self, speaker: Speaker) -> float:
         """How many seconds there is nothing to do, unless somebody wakes."""
-        is_idle = (not self._written and speaker.quiet_s > limits.STOP_S) or speaker.playback.paused
-        return max(0.0, limits.CLOSE_S - speaker.quiet_s) if is_idle else limits.STOP_S
+        return max(0.0, limits.CLOSE_S - speaker.quiet_s) if self._stream.corked else limits.STOP_S

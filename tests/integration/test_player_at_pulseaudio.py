@@ -10,6 +10,7 @@ import fcntl
 import os
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -20,8 +21,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.integration.daemon import DEADLINE
 from tests.integration.player_stand import RATE, Samples, Stand, noise, patiently, sounding, stand
 from voicebox_player.device import CLOSE_S
+from voicebox_player.libpulse import library
+from voicebox_player.pulse import PulseStream
 
 pytestmark = pytest.mark.skipif(shutil.which("pulseaudio") is None, reason="there is no PulseAudio")
 
@@ -32,6 +36,7 @@ _F_SETPIPE_SZ = 1031
 # What lies in the pipe and on both its ends was played, for the server.
 _ON_ITS_WAY = RATE // 5
 _NULL = "module-null-sink"
+_SETTLED_S = 1.0
 
 
 class Loudspeaker:
@@ -59,8 +64,13 @@ class Loudspeaker:
         """What was heard, once nothing more comes."""
         before = -1
         while before != (before := len(self.heard())):
-            time.sleep(0.3)
+            time.sleep(_SETTLED_S)
         return self.heard()
+
+    def whole(self, before: int, frames: int) -> Samples:
+        """What was heard after so many frames, once it is as long as that."""
+        patiently(lambda: len(self.heard()) >= before + frames, "all of it is heard")
+        return self.heard()[before:]
 
     def close(self) -> None:
         """Once the server is gone."""
@@ -97,7 +107,7 @@ def test_what_is_said_is_heard_to_the_sample_and_over_when_it_was(player: Stand,
     player.say("r", sound)
     assert player.last("r")["frames"] == len(sound)
     assert len(loudspeaker.heard()) - before >= len(sound) - _ON_ITS_WAY
-    assert np.array_equal(loudspeaker.settled()[before:], sound)
+    assert np.array_equal(loudspeaker.whole(before, len(sound)), sound)
     assert player.credited("r") == list(range(10))
     assert next(m for m in player.heard if m["kind"] == "Device")["name"].startswith("Unix FIFO sink")
 
@@ -113,7 +123,7 @@ def test_pauses_lose_no_sample_wherever_they_fall(player: Stand, loudspeaker: Lo
         time.sleep(random.uniform(0.0, 0.05))
         player.speaker(paused=False)
     assert player.last("r")["frames"] == len(sound)
-    assert np.array_equal(loudspeaker.settled()[before:], sound)
+    assert np.array_equal(loudspeaker.whole(before, len(sound)), sound)
 
 
 def test_a_pause_that_outlasts_the_open_device_loses_no_sample_either(player: Stand, loudspeaker: Loudspeaker) -> None:
@@ -130,11 +140,11 @@ def test_a_pause_that_outlasts_the_open_device_loses_no_sample_either(player: St
     assert position.frames == heard
     player.speaker(paused=False)
     assert player.last("r")["frames"] == len(sound)
-    assert np.array_equal(loudspeaker.settled()[before:], sound)
+    assert np.array_equal(loudspeaker.whole(before, len(sound)), sound)
 
 
 def test_a_hush_takes_back_what_the_server_has_and_says_what_was_heard(player: Stand, loudspeaker: Loudspeaker) -> None:
-    for number in range(5):
+    for number in range(3):
         before = len(loudspeaker.settled())
         sound = noise(3.0, seed=10 + number)
         player.say(f"r{number}", sound)
@@ -157,15 +167,44 @@ def test_the_volume_changes_in_the_midst_of_what_the_server_has_and_costs_no_sam
     player.say("r", sound)
     player.until(lambda message: message["kind"] == "Played")
     volumes = [0.5, 1.0, 0.25, 1.0, 0.5, 0.25]
-    for volume in volumes:
-        time.sleep(random.uniform(0.2, 0.3))
+    for number, volume in enumerate(volumes, 1):
+        player.until(lambda m: m["kind"] == "Played" and m["frames"] > number * RATE * 3 // 10)  # noqa: B023
         player.speaker(volume=volume)
     player.last("r")
-    heard = loudspeaker.settled()[before:]
+    heard = loudspeaker.whole(before, len(sound))
     assert len(heard) == len(sound)
     share = np.round(heard / sound, 4)
     edges = np.flatnonzero(np.diff(share)) + 1
     assert [float(share[edge]) for edge in edges] == volumes
+
+
+def test_who_wakes_before_the_wait_ends_it_as_well(
+    place: str, loudspeaker: Loudspeaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in _environment(place).items():
+        monkeypatch.setenv(name, value)
+    stream = PulseStream(library(), RATE, None)
+    try:
+        begun = time.monotonic()
+        stream.wake()
+        stream.wait(2 * DEADLINE)
+        threading.Timer(0.2, stream.wake).start()
+        stream.wait(2 * DEADLINE)
+        assert time.monotonic() - begun < DEADLINE
+    finally:
+        stream.close()
+
+
+def test_a_server_that_gives_no_answer_is_told_and_does_not_hold_up(place: str) -> None:
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as deaf:
+        deaf.bind(f"{place}/deaf")
+        deaf.listen()
+        with stand("device", PULSE_SERVER=f"unix:{place}/deaf", PULSE_RUNTIME_PATH=place) as made:
+            made.start()
+            made.say("r", noise(0.1))
+            told = made.until(lambda message: message["kind"] == "Device")
+    assert told.get("name") is None
+    assert "PulseAudio gave no answer within 3 s" in told["message"]
 
 
 def test_a_sound_server_that_dies_is_said_and_the_next_one_goes_on() -> None:

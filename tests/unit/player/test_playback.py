@@ -275,11 +275,10 @@ class Buffering(AnyOrder):
         self.playback.hear(frames)
 
     @rule(share=st.floats(0, 1))
-    def give_back(self, share: float) -> None:
+    def take_again(self, share: float) -> None:
         self.give_back_what_is_stale()
         frames = round(share * len(self.held))
-        self.playback.take_back(frames)
-        self.held = self.held[: len(self.held) - frames]
+        assert np.array_equal(self.playback.read_again(frames), self.held[len(self.held) - frames :])
 
     @rule()
     def give_all_back(self) -> None:
@@ -314,14 +313,43 @@ def test_what_was_taken_is_credited_and_told_when_it_was_heard() -> None:
     assert playback.news() == [Credit("r", 1, 2), Played("r", 3000, 0, last=True)]
 
 
-def test_what_was_given_back_comes_next_as_loud_as_it_is_to_be_by_then() -> None:
+def test_what_was_taken_can_be_had_again_as_loud_as_it_is_to_be_by_then() -> None:
     playback = begun()
     playback.append("r", 0, np.ones(4800, np.float32))
     assert (playback.read(4000) == 1).all()
     playback.volume = 0.5
-    playback.take_back(1000)
-    assert (playback.read(1000) == 0.5).all()
+    assert (playback.read_again(1000) == 0.5).all()
     assert len(playback.read(9999)) == 800
+    assert len(playback.read_again(9999)) == 4800
+
+
+def test_what_was_heard_of_one_who_was_hushed_is_nothing_of_the_next() -> None:
+    playback = begun()
+    playback.append("r", 0, ramp(4800))
+    playback.read(2000)
+    playback.begin("s", RATE, 0, 0)
+    playback.news()
+    playback.hear(500)
+    assert (playback.news(), playback.position) == ([], None)
+
+
+def test_a_device_that_waits_for_the_end_is_told_when_it_was_none() -> None:
+    playback = begun()
+    playback.append("r", 0, ramp(2000))
+    playback.finish("r", 2000)
+    playback.read(2000)
+    playback.reset("r", 2000)
+    assert playback.stale
+
+
+def test_who_gave_all_back_waits_for_a_beginning_again() -> None:
+    playback = begun()
+    playback.append("r", 0, ramp(2000))
+    playback.read(2000)
+    playback.hear(2000)
+    assert playback.is_wanted
+    playback.take_all_back()
+    assert not playback.is_wanted
 
 
 def test_what_a_device_holds_of_one_who_is_hushed_or_goes_back_is_stale() -> None:
