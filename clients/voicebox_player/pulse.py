@@ -21,7 +21,7 @@ from voicebox_player.turn import Samples
 from voicebox_protocol.errors import NoAudioDevice
 
 # Held by the server: more than a busy machine keeps a process waiting. A stop takes it back, so nobody hears how much it is.
-BUFFER_MS = 250
+BUFFER_MS = 1000
 # Asked for at once, and held by the hardware, which need not give it back.
 REQUEST_MS = 20
 

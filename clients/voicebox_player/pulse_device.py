@@ -1,4 +1,4 @@
-"""PulseAudio as a device: the server holds a quarter of a second, and gives back what is not to be heard after all."""
+"""PulseAudio as a device: the server holds a second of sound, and gives back what is not to be heard after all."""
 
 from __future__ import annotations
 

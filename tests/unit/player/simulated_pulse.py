@@ -18,7 +18,7 @@ NOTHING = np.zeros(0, np.float32)
 TICK_S = 0.02
 TICK = round(RATE * TICK_S)
 
-_BUFFER = RATE // 4
+_BUFFER = RATE
 
 
 class Clock:
