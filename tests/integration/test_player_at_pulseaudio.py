@@ -207,6 +207,29 @@ def test_a_server_that_gives_no_answer_is_told_and_does_not_hold_up(place: str) 
     assert "PulseAudio gave no answer within 3 s" in told["message"]
 
 
+@pytest.mark.skipif(shutil.which("pactl") is None, reason="there is no pactl")
+def test_it_follows_the_default_device_and_says_where_it_is_heard() -> None:
+    place = tempfile.mkdtemp(prefix="vb-")
+    sinks = [f"module-null-sink sink_name={name} sink_properties=device.description={name}" for name in ("Desk", "Kitchen")]
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        stack.enter_context(_sound_server(place, *sinks))
+        _use(place, "Desk")
+        made = stack.enter_context(stand("device", **_environment(place)))
+        made.start()
+        made.say("r", noise(60.0))
+        made.until(lambda message: message["kind"] == "Device" and message.get("name") == "Desk")
+        _use(place, "Kitchen")
+        made.until(lambda message: message["kind"] == "Device" and message.get("name") == "Kitchen")
+        made.hush("r")
+        assert 0 < made.last("r")["frames"] < 60 * RATE
+
+
+def _use(place: str, sink: str) -> None:
+    environment = {**os.environ, **_environment(place)}
+    subprocess.run(["pactl", "set-default-sink", sink], env=environment, check=True, timeout=DEADLINE)
+
+
 def test_a_sound_server_that_dies_is_said_and_the_next_one_goes_on() -> None:
     place = tempfile.mkdtemp(prefix="vb-")
     with contextlib.ExitStack() as stack:
@@ -229,10 +252,10 @@ def test_a_sound_server_that_dies_is_said_and_the_next_one_goes_on() -> None:
 
 
 @contextlib.contextmanager
-def _sound_server(place: str, sink: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One with this sink, ended afterwards."""
+def _sound_server(place: str, *sinks: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One with these sinks, ended afterwards."""
     Path(place, "socket").unlink(missing_ok=True)
-    modules = (sink, f"module-native-protocol-unix socket={place}/socket auth-anonymous=1")
+    modules = (*sinks, f"module-native-protocol-unix socket={place}/socket auth-anonymous=1")
     server = subprocess.Popen(
         ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
         + [word for module in modules for word in ("-L", module)],
