@@ -210,7 +210,9 @@ def test_a_server_that_gives_no_answer_is_told_and_does_not_hold_up(place: str) 
 @pytest.mark.skipif(shutil.which("pactl") is None, reason="there is no pactl")
 def test_it_follows_the_default_device_and_says_where_it_is_heard() -> None:
     place = tempfile.mkdtemp(prefix="vb-")
-    sinks = [f"module-null-sink sink_name={name} sink_properties=device.description={name}" for name in ("Desk", "Kitchen")]
+    sinks = [
+        f"module-null-sink sink_name={name} sink_properties=device.description={name}" for name in ("Desk", "Kitchen")
+    ]
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
         stack.enter_context(_sound_server(place, *sinks))
