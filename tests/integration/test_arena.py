@@ -39,6 +39,8 @@ PATIENCE = 20.0
 ROUND = 40
 # Few enough for one window, and for one arena.
 FEW = 4
+# So many that a reader who is quicker than the engine comes to wait for it.
+LONG = 4 * ROUND
 
 
 def table(name: str, **keys: Any) -> str:
@@ -152,7 +154,7 @@ def test_what_is_dropped_unread_is_given_back(place: Daemon) -> None:
     """Whether it is still being spoken, or ended long ago."""
     with Voicebox() as box:
         box.say(SENTENCE, seed=1).collect()
-        half_way = box.say(SENTENCE * ROUND, seed=2)
+        half_way = box.say(SENTENCE * LONG, seed=2)
         for _ in range(12):
             next(half_way)
         last = next(half_way)
@@ -162,7 +164,7 @@ def test_what_is_dropped_unread_is_given_back(place: Daemon) -> None:
             next(half_way)
         assert used(place) > 0
         last = next(half_way)
-        data, expected = last.data, whole(2, ROUND)[last.start : last.end].tobytes()
+        data, expected = last.data, whole(2, LONG)[last.start : last.end].tobytes()
         del half_way, ended
         gc.collect()
         box.status()
