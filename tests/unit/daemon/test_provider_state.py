@@ -624,7 +624,8 @@ class ProviderMachine(RuleBasedStateMachine):
         if permanent:
             assert self.life.phase is Phase.FAILED
 
-    @precondition(lambda self: self.running is not None)
+    # One that is ready and has nothing to do may be silent.
+    @precondition(lambda self: self.running is not None and self.life.phase is not Phase.READY)
     @rule()
     def silence_always_ends_in_a_kill(self) -> None:
         state, now = self.life.state, self.life.now
